@@ -1,0 +1,163 @@
+"""What outlives a process, in one SQLite file: the model catalogue and each replica's start-up stages."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+FAILURES_KEPT_PER_MODEL = 20
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS model (name TEXT PRIMARY KEY, position INTEGER NOT NULL, card BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS replica (
+    replica_id TEXT PRIMARY KEY,
+    model TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    engine TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    started_at_s REAL NOT NULL,
+    seen_at_s REAL NOT NULL,
+    stages BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS failure (
+    id INTEGER PRIMARY KEY,
+    replica_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    message TEXT NOT NULL,
+    at_s REAL NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """What a replica says of itself. `stages` maps each stage entered so far to the seconds spent in it."""
+
+    replica_id: str
+    model: str
+    node_id: str
+    pid: int
+    engine: str
+    stage: str
+    detail: str
+    started_at_s: float
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReport:
+    """Why a replica's engine was given up: `cause` is a word for programs, `message` a sentence for people."""
+
+    replica_id: str
+    model: str
+    cause: str
+    message: str
+
+
+class StateStore:
+    """One writer's view of the SQLite file. Not thread-safe: the state deployment calls it from one thread.
+
+    Raises:
+        sqlite3.DatabaseError: the file is not a database, is corrupt, or cannot be written.
+    """
+
+    def __init__(self, path: Path, now_s: Callable[[], float] = time.time) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._now_s = now_s
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
+        path.chmod(0o600)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def replace_catalogue(self, models: list[dict[str, Any]]) -> None:
+        """Make the catalogue exactly `models`; forget replicas and failures of models that left it."""
+        names = [model["name"] for model in models]
+        marks = ",".join("?" * len(names))
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM model")
+            connection.executemany(
+                "INSERT INTO model VALUES (?, ?, ?)",
+                [(model["name"], position, orjson.dumps(model)) for position, model in enumerate(models)],
+            )
+            connection.execute(f"DELETE FROM replica WHERE model NOT IN ({marks})", names)  # noqa: S608
+            connection.execute(f"DELETE FROM failure WHERE model NOT IN ({marks})", names)  # noqa: S608
+
+    def catalogue(self) -> list[dict[str, Any]]:
+        rows = self._connection.execute("SELECT card FROM model ORDER BY position")
+        return [orjson.loads(row["card"]) for row in rows]
+
+    def record_replica(self, report: ReplicaReport) -> bool:
+        """Keep the newest report of this replica; whether its stage or detail is news."""
+        known = self._connection.execute(
+            "SELECT stage, detail FROM replica WHERE replica_id = ?", (report.replica_id,)
+        ).fetchone()
+        row = asdict(report) | {"stages": orjson.dumps(dict(report.stages)), "seen_at_s": self._now_s()}
+        self._connection.execute(
+            "INSERT OR REPLACE INTO replica VALUES (:replica_id, :model, :node_id, :pid, :engine, :stage, :detail,"
+            " :started_at_s, :seen_at_s, :stages)",
+            row,
+        )
+        return known is None or (known["stage"], known["detail"]) != (report.stage, report.detail)
+
+    def record_failure(self, report: FailureReport) -> None:
+        """Keep the cause and forget the replica's live row: it will not come back under this id."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM replica WHERE replica_id = ?", (report.replica_id,))
+            connection.execute(
+                "INSERT INTO failure (replica_id, model, cause, message, at_s) VALUES (?, ?, ?, ?, ?)",
+                (report.replica_id, report.model, report.cause, report.message, self._now_s()),
+            )
+            connection.execute(
+                "DELETE FROM failure WHERE model = ? AND id NOT IN"
+                " (SELECT id FROM failure WHERE model = ? ORDER BY id DESC LIMIT ?)",
+                (report.model, report.model, FAILURES_KEPT_PER_MODEL),
+            )
+
+    def forget_replica(self, replica_id: str) -> None:
+        self._connection.execute("DELETE FROM replica WHERE replica_id = ?", (replica_id,))
+
+    def record_lost_replicas(self, silent_for_s: float) -> int:
+        """Turn replicas not heard of for `silent_for_s` into failures; how many there were."""
+        silent = self._connection.execute(
+            "SELECT replica_id, model, stage FROM replica WHERE seen_at_s < ?", (self._now_s() - silent_for_s,)
+        ).fetchall()
+        for row in silent:
+            message = f"The replica's process or node went away without a word during stage '{row['stage']}'."
+            self.record_failure(FailureReport(row["replica_id"], row["model"], "replica_lost", message))
+        return len(silent)
+
+    def replicas(self) -> list[dict[str, Any]]:
+        rows = self._connection.execute("SELECT * FROM replica ORDER BY model, started_at_s")
+        return [dict(row) | {"stages": orjson.loads(row["stages"])} for row in rows]
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Newest first."""
+        rows = self._connection.execute("SELECT replica_id, model, cause, message, at_s FROM failure ORDER BY id DESC")
+        return [dict(row) for row in rows]
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._connection)
+
+
+class _Transaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
+        self._connection.execute("ROLLBACK" if exception_type else "COMMIT")
