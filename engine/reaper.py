@@ -1,0 +1,93 @@
+"""Stands between a supervisor and an engine so that no process of the engine outlives either of them.
+
+`python -m engine.reaper COMMAND…`: runs COMMAND and adopts whatever it leaves orphaned (`PR_SET_CHILD_SUBREAPER`). The
+whole tree is killed when
+
+- standard input ends, which is how the supervisor's death looks whatever killed it;
+- COMMAND exits, leaving engine cores or workers behind;
+- one of the engine's own processes (vLLM titles them `VLLM::…`) is gone while COMMAND still runs.
+
+A parent-death signal would reach only COMMAND, and vLLM's engine core and workers are its grandchildren.
+Exits with COMMAND's own code, or 128 + the signal that ended it.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+from engine.process_tree import Member, descendants, is_alive, kill_all
+
+PR_SET_CHILD_SUBREAPER = 36
+TICK_S = 0.5
+LONG_LIVED_TITLE = "VLLM::"
+STOP = b"T"
+STOP_GRACE_S = 5.0
+LOST_MEMBER_EXIT = 75
+
+
+def main(argv: list[str]) -> int:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(_end(child, 128 + signal.SIGTERM)))
+    wake_reader, wake_writer = os.pipe()
+    os.set_blocking(wake_writer, False)
+    signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    return _watch(child, wake_reader)
+
+
+def _watch(child: "subprocess.Popen[bytes]", wake_reader: int) -> int:
+    long_lived: dict[int, Member] = {}
+    stop_at_s: float | None = None
+    while True:
+        ready, _, _ = select.select([sys.stdin.fileno(), wake_reader], [], [], TICK_S)
+        if wake_reader in ready:
+            os.read(wake_reader, 4096)
+        if sys.stdin.fileno() in ready:
+            if os.read(sys.stdin.fileno(), 1) != STOP:
+                return _end(child, 128 + signal.SIGKILL)
+            stop_at_s = stop_at_s or time.monotonic() + STOP_GRACE_S
+            child.terminate()
+        _reap_orphans(child.pid)
+        if child.poll() is not None:
+            return _end(child, _exit_code(child.returncode))
+        if stop_at_s is not None:
+            if time.monotonic() >= stop_at_s:
+                return _end(child, 128 + signal.SIGKILL)
+            continue
+        lost = [member for member in long_lived.values() if not is_alive(member)]
+        if lost and child.poll() is None:
+            print(f"[reaper] {lost[0].title} (pid {lost[0].pid}) is gone: ending the engine", file=sys.stderr)
+            return _end(child, LOST_MEMBER_EXIT)
+        long_lived |= {m.pid: m for m in descendants(child.pid) if m.title.startswith(LONG_LIVED_TITLE)}
+
+
+def _end(child: "subprocess.Popen[bytes]", code: int) -> int:
+    survivors = kill_all(descendants(os.getpid()))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(1)
+    for member in survivors:
+        print(f"[reaper] {member.title} (pid {member.pid}) cannot be killed", file=sys.stderr)
+    return code
+
+
+def _reap_orphans(child_pid: int) -> None:
+    """Collect adopted processes that ended; the child itself is left for `Popen.poll`."""
+    for member in descendants(os.getpid()):
+        if member.is_zombie and member.pid != child_pid:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(member.pid, os.WNOHANG)
+
+
+def _exit_code(returncode: int) -> int:
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
