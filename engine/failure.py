@@ -90,7 +90,8 @@ _RULES = (
     ),
 )
 _NOISE = re.compile(
-    r"Engine core initialization failed|See root cause above|Traceback|resource_tracker|EngineDeadError"
+    r"\b(?:INFO|DEBUG)\b|Engine core initialization failed|See root cause above|Traceback|resource_tracker"
+    r"|EngineDeadError"
 )
 _PREFIX = re.compile(r"^(?:\([^)]*\)\s*)*(?:(?:ERROR|INFO|WARNING)\s+[\d-]+ [\d:.]+ \[[^\]]*\]\s*)?")
 
@@ -113,9 +114,13 @@ def classify(exit_code: int | None, log_tail: Sequence[str]) -> Failure:
     lost = next((line for line in reversed(log_tail) if "[reaper]" in line and "is gone" in line), None)
     if lost is not None:
         return Failure("killed", f"A process of the engine ended without a word: {_words(lost)}")
-    last_error = next((line for line in reversed(log_tail) if re.search(r"\w*(?:Error|Exception)\b", line)), None)
+    last_error = next(filter(_names_an_error, reversed(log_tail)), None)
     said = f"The engine said: {_words(last_error)}" if last_error else "It left no error in its log."
     return Failure("unknown", f"The engine exited with code {exit_code}. {said}")
+
+
+def _names_an_error(line: str) -> bool:
+    return re.search(r"\w(?:Error|Exception)\b", line) is not None and not _NOISE.search(line)
 
 
 def _words(line: str) -> str:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import httptools
 import orjson
@@ -49,8 +50,7 @@ class HttpStream(asyncio.Protocol):
         self._reply: asyncio.Future[Reply] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def send(self, request: bytes) -> "asyncio.Future[Reply]":
         """Write `request`; the future ends with the answer, or `LoadError`."""

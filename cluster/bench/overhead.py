@@ -1,0 +1,136 @@
+"""What the gateway costs: the same engine asked directly and through the gateway, interleaved in one run."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from cluster.bench.http_load import Reply, Target, post, run_streams
+
+
+@dataclass(frozen=True, slots=True)
+class OverheadPlan:
+    """`streams` × `output_tokens` for throughput, then single streams for time to first token."""
+
+    model: str
+    streams: int = 32
+    output_tokens: int = 64
+    requests_per_stream: int = 4
+    rounds: int = 5
+    single_requests: int = 60
+    single_output_tokens: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One target's turn. Throughput in output tokens per second, times in milliseconds."""
+
+    target: str
+    round: int
+    output_tokens_per_s: float
+    ttft_ms_p50: float
+    e2e_ms_p50: float
+
+
+@dataclass(frozen=True, slots=True)
+class OverheadResult:
+    """Ratios are of the gateway to the engine asked directly, medians over rounds."""
+
+    throughput_ratio: float
+    throughput_ratio_min: float
+    throughput_ratio_max: float
+    ttft_added_ms_p50: float
+    ttft_added_ms_p95: float
+    rounds: list[Round]
+    single_ttft_ms: dict[str, list[float]]
+
+
+class OverheadError(Exception):
+    """A target answered with something other than the tokens asked for."""
+
+
+async def measure_overhead(direct: Target, through: Target, plan: OverheadPlan) -> OverheadResult:
+    """Alternate the two targets within each round, so that a noisy neighbour hits both.
+
+    Raises:
+        OverheadError: an answer was not 200 or had another number of tokens than asked for.
+        LoadError, OSError: a connection broke.
+    """
+    for target in (direct, through):
+        await _one_round(target, plan, -1)
+    rounds: list[Round] = []
+    for number in range(plan.rounds):
+        order = (direct, through) if number % 2 == 0 else (through, direct)
+        rounds += [await _one_round(target, plan, number) for target in order]
+    singles = await _single_streams(direct, through, plan)
+    ratios = [
+        _throughput(rounds, through.name, number) / _throughput(rounds, direct.name, number)
+        for number in range(plan.rounds)
+    ]
+    return OverheadResult(
+        throughput_ratio=statistics.median(ratios),
+        throughput_ratio_min=min(ratios),
+        throughput_ratio_max=max(ratios),
+        ttft_added_ms_p50=_percentile(singles[through.name], 50) - _percentile(singles[direct.name], 50),
+        ttft_added_ms_p95=_percentile(singles[through.name], 95) - _percentile(singles[direct.name], 95),
+        rounds=rounds,
+        single_ttft_ms=singles,
+    )
+
+
+def as_json(result: OverheadResult) -> dict[str, object]:
+    return asdict(result)
+
+
+async def _one_round(target: Target, plan: OverheadPlan, number: int) -> Round:
+    def request(index: int) -> bytes:
+        return post(target, "/v1/completions", _body(plan, f"{number} {index}", plan.output_tokens))
+
+    wall_s, replies = await run_streams(target, plan.streams, plan.requests_per_stream, request)
+    tokens = sum(_checked(reply, plan.output_tokens).output_tokens for reply in replies)
+    return Round(
+        target=target.name,
+        round=number,
+        output_tokens_per_s=tokens / wall_s,
+        ttft_ms_p50=1000 * statistics.median(reply.first_byte_s for reply in replies),
+        e2e_ms_p50=1000 * statistics.median(reply.end_s for reply in replies),
+    )
+
+
+async def _single_streams(direct: Target, through: Target, plan: OverheadPlan) -> dict[str, list[float]]:
+    """Time to first token of one stream at a time, the targets taking turns request by request."""
+    times_ms: dict[str, list[float]] = {direct.name: [], through.name: []}
+    for number in range(plan.single_requests):
+        order = (direct, through) if number % 2 == 0 else (through, direct)
+        for target in order:
+            request = post(target, "/v1/completions", _body(plan, f"single {number}", plan.single_output_tokens))
+            _, (reply,) = await run_streams(target, 1, 1, lambda _, request=request: request)  # type: ignore[misc]
+            times_ms[target.name].append(1000 * _checked(reply, plan.single_output_tokens).first_byte_s)
+    return times_ms
+
+
+def _body(plan: OverheadPlan, salt: str, output_tokens: int) -> dict[str, object]:
+    return {
+        "model": plan.model,
+        "prompt": f"{salt}: the history of physics begins with",
+        "max_tokens": output_tokens,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def _checked(reply: Reply, output_tokens: int) -> Reply:
+    if reply.status != 200 or reply.output_tokens != output_tokens:
+        raise OverheadError(
+            f"expected status 200 and {output_tokens} tokens, got status {reply.status} and {reply.output_tokens} tokens"
+        )
+    return reply
+
+
+def _throughput(rounds: Sequence[Round], target: str, number: int) -> float:
+    return next(r.output_tokens_per_s for r in rounds if r.target == target and r.round == number)
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

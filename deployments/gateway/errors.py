@@ -1,0 +1,106 @@
+"""Errors as clients see them: OpenAI's shape, and Anthropic's on its own route. Nothing internal is ever in one."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+ANTHROPIC_ROUTE = b"/v1/messages"
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+@dataclass(eq=False)
+class GatewayError(Exception):
+    """`code` is for programs, `message` for people, `param` names the field; `retry_after_s` when waiting helps."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    retry_after_s: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}: {self.message}"
+
+    @property
+    def kind(self) -> str:
+        return (
+            "invalid_request_error"
+            if self.status < 429
+            else "server_error"
+            if self.status >= 500
+            else "rate_limit_error"
+        )
+
+    def body(self, path: bytes) -> bytes:
+        """The JSON document, in the shape of the API that `path` belongs to."""
+        if path == ANTHROPIC_ROUTE:
+            kind = _ANTHROPIC_TYPES.get(self.status, "api_error")
+            return orjson.dumps({"type": "error", "error": {"type": kind, "message": self.message}})
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return orjson.dumps({"error": error})
+
+
+def bad_request(message: str, param: str | None = None, code: str = "invalid_value") -> GatewayError:
+    return GatewayError(400, code, message, param)
+
+
+def model_not_found(name: str, known: Sequence[str]) -> GatewayError:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Available: {', '.join(known) or 'none'}."
+    return GatewayError(404, "model_not_found", f"The model '{name[:200]}' does not exist. {hint}", "model")
+
+
+def route_not_found() -> GatewayError:
+    return GatewayError(404, "unknown_url", "There is no such route. GET /v1/models lists what is served.")
+
+
+def method_not_allowed(allowed: str) -> GatewayError:
+    return GatewayError(405, "method_not_allowed", f"This route takes {allowed}.")
+
+
+def body_too_large(limit_bytes: int) -> GatewayError:
+    return GatewayError(413, "request_too_large", f"The request body is larger than {limit_bytes} bytes.")
+
+
+def request_timeout(what: str) -> GatewayError:
+    return GatewayError(408, "request_timeout", f"The {what} did not arrive in time.")
+
+
+def at_capacity(model: str, retry_after_s: int) -> GatewayError:
+    message = f"Every replica of '{model}' is full. Try again in {retry_after_s} s."
+    return GatewayError(503, "at_capacity", message, retry_after_s=retry_after_s)
+
+
+def not_ready(model: str, why: str, retry_after_s: int) -> GatewayError:
+    return GatewayError(503, "model_not_ready", f"'{model}' is not ready: {why}", retry_after_s=retry_after_s)
+
+
+def engine_unavailable() -> GatewayError:
+    message = "The engine that had this request is gone. Try again."
+    return GatewayError(503, "engine_unavailable", message, retry_after_s=1)
+
+
+def engine_error() -> GatewayError:
+    return GatewayError(500, "engine_error", "The engine failed on this request.")
+
+
+def first_token_timeout(limit_s: float) -> GatewayError:
+    return GatewayError(504, "first_token_timeout", f"The engine sent nothing for {limit_s:.0f} s.")
+
+
+def idle_stream(limit_s: float) -> GatewayError:
+    return GatewayError(504, "idle_stream", f"The stream stood still for {limit_s:.0f} s.")
+
+
+def shutting_down() -> GatewayError:
+    return GatewayError(503, "shutting_down", "This gateway is shutting down. Try again.", retry_after_s=1)

