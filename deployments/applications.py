@@ -6,20 +6,23 @@ is in each deployment's `user_config` and `autoscaling_config`.
 
 from typing import Any
 
+from ray import serve
 from ray.serve import Application
 
 from deployments.gateway_deployment import GatewayDeployment
 from deployments.replica import Replica
 from deployments.state import State
 
+START_ATTEMPTS = 3
+
 
 def state(args: dict[str, Any]) -> Application:
-    return State.bind(**args)
+    return serve.deployment(name="State")(State).bind(**args)
 
 
 def gateway(args: dict[str, Any]) -> Application:
-    return GatewayDeployment.bind(**args)
+    return serve.deployment(name="Gateway")(GatewayDeployment).bind(**args)
 
 
 def model(args: dict[str, Any]) -> Application:
-    return Replica.bind(args)
+    return serve.deployment(name="Replica", max_constructor_retry_count=START_ATTEMPTS)(Replica).bind(args)

@@ -80,7 +80,8 @@ class Membership:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _subscribe(self, application: str) -> None:
-        _listeners[application] = partial(self._loop.call_soon_threadsafe, self._publish, application)
+        publish = partial(self._publish, application)
+        _listeners[application] = lambda replicas: self._loop.call_soon_threadsafe(publish, replicas)
         handle: DeploymentHandle | None = None
         try:
             handle = await _existing_deployment(application)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
+import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,18 @@ from ray import serve
 
 from deployments.stage_reporter import StageReporter
 from deployments.state_store import ReplicaReport
+from engine.cpu import this_cpu
 from engine.engine_process import EngineProcess
-from engine.failure import EngineFailed
-from engine.launch import Device
+from engine.failure import EngineFailed, Failure
+from engine.health import HealthLimits
+from engine.health_watch import failure_of
+from engine.launch import Command, Device, EngineLaunch
+from engine.memory_budget import GIB, NotEnoughMemory, available_memory_bytes, kv_cache_bytes
 from engine.probe import EngineProbe
+from engine.simulated.command import simulated_command
+from engine.vllm_command import vllm_command
+from engine.weights.errors import ModelStoreError
+from engine.weights.model_facts import read_model_facts
 from engine.weights.progress import Progress
 from engine.weights.source import parse_source
 from engine.weights.store import ModelStore
@@ -26,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 EXIT_ENGINE_LOST = 70
 PORT_ATTEMPTS = 3
-STOP_GRACE_S = 5.0
-PROBE_PERIOD_S = 1.0
+DRAIN_POLL_S = 0.2
+WARM_UP_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +51,22 @@ class ReplicaSettings:
     tensor_parallel_size: int
     pipeline_parallel_size: int
     max_in_flight: int
+    kv_cache_gib: float | None
     start_timeout_s: float
-    hang_timeout_s: float
-    drain_timeout_s: float
-    store_path: str
+    host: str
+    store_folder: str
     log_folder: str
     engine_args: dict[str, Any] = field(default_factory=dict)
 
 
-@serve.deployment(name="Replica")
+@dataclass(frozen=True, slots=True)
+class ReplicaLimits:
+    """The part that changes in place. `drain_timeout_s` bounds how long running requests may finish."""
+
+    hang_timeout_s: float
+    drain_timeout_s: float
+
+
 class Replica:
     """Materialises the weights, starts the engine, says where it is, and gives up when the engine does.
 
@@ -58,16 +74,17 @@ class Replica:
     draining a corpse, and the cause is already with the state deployment.
     """
 
-    async def __init__(self, settings: dict[str, Any]) -> None:
+    async def __init__(self, settings: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         self._settings = ReplicaSettings(**settings)
         self._replica_id = serve.get_replica_context().replica_id.unique_id
         self._token = secrets.token_urlsafe(32)
         self._stages = StageReporter(self._first_report())
         try:
-            self._engine, self._probe = await self._start_engine(await self._model_path())
+            await self._start_engine(await self._model_folder())
         except EngineFailed as error:
             await self._stages.failed(error.failure.cause, error.failure.message)
             raise
+        self._limits = ReplicaLimits(hang_timeout_s=120.0, drain_timeout_s=60.0)
         self._stages.enter("ready")
         self._watching = asyncio.create_task(self._give_up_with_the_engine())
 
@@ -78,27 +95,28 @@ class Replica:
             "token": self._token,
             "model": self._settings.name,
             "engine": self._settings.engine,
-            "max_model_len": self._probe.max_model_len,
+            "max_model_len": self._max_model_len,
             "max_in_flight": self._settings.max_in_flight,
         }
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """SLO and limits are the gateways' affair; the engine keeps its process."""
+        """Limits change in place; the SLO is the gateways' affair. The engine keeps its process."""
+        self._limits = ReplicaLimits(user_config["hang_timeout_s"], user_config["drain_timeout_s"])
 
     def check_health(self) -> None:
         """Serve's own check answers as long as this process does: the engine is watched without it (ray#54070)."""
 
     async def announce(self) -> dict[str, Any]:
-        """The processes of this replica's engine, for `baryon status` and the process-tree tests."""
+        """This replica's processes, for `baryon status`."""
         return {"pid": os.getpid(), "members": [member.pid for member in self._engine.members()]}
 
     async def __del__(self) -> None:
-        if not hasattr(self, "_engine"):
+        if not hasattr(self, "_watching"):
             return
         self._watching.cancel()
         self._stages.enter("drain")
-        await self._drained()
-        await self._engine.stop(STOP_GRACE_S)
+        await self._drain()
+        await self._engine.stop()
         await self._stages.stopped()
 
     def _first_report(self) -> ReplicaReport:
@@ -114,7 +132,7 @@ class Replica:
             stages={},
         )
 
-    async def _model_path(self) -> Path:
+    async def _model_folder(self) -> Path:
         if self._settings.engine == "simulated":
             return Path(os.devnull)
         loop = asyncio.get_running_loop()
@@ -122,14 +140,91 @@ class Replica:
         def on_progress(progress: Progress) -> None:
             loop.call_soon_threadsafe(self._stages.enter, progress.stage, progress.note)
 
-        store = ModelStore(Path(self._settings.store_path))
-        return await asyncio.to_thread(store.materialise, parse_source(self._settings.source), on_progress)
+        store = ModelStore(Path(self._settings.store_folder))
+        try:
+            return await asyncio.to_thread(store.materialise, parse_source(self._settings.source), on_progress)
+        except ModelStoreError as error:
+            raise EngineFailed(Failure("download_failed", str(error))) from error
 
-    async def _start_engine(self, model_path: Path) -> tuple[EngineProcess, EngineProbe]:
-        for attempt in range(1, PORT_ATTEMPTS + 1):
+    async def _start_engine(self, folder: Path) -> None:
+        """Start it on a free port, once more if somebody takes that port in between, until it has made a token."""
+        for attempts_left in reversed(range(PORT_ATTEMPTS)):
+            launch = self._launch(folder)
+            self._stages.enter("load", f"starting {self._settings.engine} on port {launch.port}")
+            self._probe = EngineProbe(launch)
+            log_path = (
+                Path(self._settings.log_folder) / f"{self._settings.name.replace('/', '--')}-{self._replica_id}.log"
+            )
+            self._engine = EngineProcess(self._command(launch), log_path, self._replica_id)
             try:
-                return await self._start_engine_once(model_path)
+                await self._probe.wait_ready(self._engine, self._settings.start_timeout_s)
+                await self._warm_up()
+                return
             except EngineFailed as error:
-                if error.failure.cause != "port_taken" or attempt == PORT_ATTEMPTS:
+                await self._engine.kill()
+                await self._probe.close()
+                if error.failure.cause != "port_taken" or not attempts_left:
                     raise
-        raise AssertionError("unreachable")
+
+    async def _warm_up(self) -> None:
+        self._stages.enter("warm_up", "first token")
+        self._max_model_len = await self._probe.max_model_len()
+        if not await self._probe.canary(WARM_UP_TIMEOUT_S):
+            if self._engine.ended.is_set():
+                raise EngineFailed(self._engine.failure())
+            raise EngineFailed(Failure("hung", f"The engine made no first token in {WARM_UP_TIMEOUT_S:.0f} s."))
+
+    def _launch(self, folder: Path) -> EngineLaunch:
+        settings = self._settings
+        return EngineLaunch(
+            model=settings.name,
+            model_path=folder,
+            device=settings.device,
+            host=settings.host,
+            port=free_port(settings.host),
+            internal_token=self._token,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            pipeline_parallel_size=settings.pipeline_parallel_size,
+            max_in_flight=settings.max_in_flight,
+            kv_cache_bytes=self._kv_cache_bytes(folder),
+            engine_args=settings.engine_args,
+        )
+
+    def _kv_cache_bytes(self, folder: Path) -> int | None:
+        if self._settings.engine == "simulated" or self._settings.device == "cuda":
+            return None
+        if self._settings.kv_cache_gib is not None:
+            return int(self._settings.kv_cache_gib * GIB)
+        try:
+            return kv_cache_bytes(available_memory_bytes(), read_model_facts(folder).weights_bytes)
+        except NotEnoughMemory as error:
+            raise EngineFailed(Failure("out_of_memory", str(error))) from error
+
+    def _command(self, launch: EngineLaunch) -> Command:
+        if self._settings.engine == "simulated":
+            assert self._settings.profile is not None
+            return simulated_command(launch, self._settings.profile)
+        return vllm_command(launch, this_cpu())
+
+    async def _drain(self) -> None:
+        """Let what runs in the engine finish, for at most `drain_timeout_s`."""
+        deadline_s = time.monotonic() + self._limits.drain_timeout_s
+        try:
+            while await self._probe.in_flight() and time.monotonic() < deadline_s:  # noqa: ASYNC110
+                await asyncio.sleep(DRAIN_POLL_S)
+        except Exception as error:
+            logger.warning("drain cut short, the engine does not answer: %s", error)
+
+    async def _give_up_with_the_engine(self) -> None:
+        failure = await failure_of(self._engine, self._probe, lambda: HealthLimits(self._limits.hang_timeout_s))
+        logger.error("engine lost: %s: %s", failure.cause, failure.message)
+        await self._engine.kill()
+        await self._stages.failed(failure.cause, failure.message)
+        os._exit(EXIT_ENGINE_LOST)
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on now; whoever binds it first has it."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

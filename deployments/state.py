@@ -6,8 +6,6 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from ray import serve
-
 from deployments.state_store import FailureReport, ReplicaReport, StateStore
 
 APPLICATION = "state"
@@ -16,7 +14,6 @@ REPORT_PERIOD_S = 5.0
 SILENT_REPLICA_IS_LOST_S = 4 * REPORT_PERIOD_S
 
 
-@serve.deployment(name="State")
 class State:
     """Model catalogue and start-up stages, with a version that gateways long-poll."""
 

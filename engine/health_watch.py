@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from engine.engine_process import EngineProcess
 from engine.failure import Failure
@@ -12,10 +13,11 @@ from engine.probe import EngineProbe
 LOOK_PERIOD_S = 1.0
 
 
-async def failure_of(engine: EngineProcess, probe: EngineProbe, limits: HealthLimits) -> Failure:
-    """Wait until the engine is dead or hung, and say why."""
+async def failure_of(engine: EngineProcess, probe: EngineProbe, limits_now: Callable[[], HealthLimits]) -> Failure:
+    """Wait until the engine is dead or hung, and say why. The limits may change meanwhile."""
     health = at_start(time.monotonic())
     while not engine.ended.is_set():
+        limits = limits_now()
         engine.members()
         health = observe(health, await probe.observe())
         verdict = judge(health, limits, time.monotonic())

@@ -123,7 +123,8 @@ def _body(plan: OverheadPlan, salt: str, output_tokens: int) -> dict[str, object
 def _checked(reply: Reply, output_tokens: int) -> Reply:
     if reply.status != 200 or reply.output_tokens != output_tokens:
         raise OverheadError(
-            f"expected status 200 and {output_tokens} tokens, got status {reply.status} and {reply.output_tokens} tokens"
+            f"expected status 200 and {output_tokens} tokens, "
+            f"got status {reply.status} and {reply.output_tokens} tokens"
         )
     return reply
 

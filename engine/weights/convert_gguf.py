@@ -7,6 +7,7 @@ With SHAPE (a JSON object of Llama dimensions) the weights are random, seed 0, a
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 SEED = 0
 
@@ -15,6 +16,7 @@ def convert(gguf: Path, out: Path, shape: dict[str, int] | None) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaConfig, LlamaForCausalLM
 
+    model: Any
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     if shape is None:
         model = AutoModelForCausalLM.from_pretrained(
@@ -28,7 +30,7 @@ def convert(gguf: Path, out: Path, shape: dict[str, int] | None) -> None:
         special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
         config = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True)
         config.update({**special, **shape})
-        model = LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 

@@ -92,11 +92,11 @@ async def per_chunk(target: Target, pid: int) -> float:
 async def measure(router: str | None) -> dict[str, object]:
     engine_port, gateway_port, router_port = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{engine_port}"
-    python = sys.executable
+    ours = (sys.executable, "-m")
     results: dict[str, dict[str, list[float]]] = {}
     with (
-        running([python, "-m", "tests.benchmarks.fake_engine", str(engine_port), str(CHUNKS), str(INTERVAL_MS)], engine_port),
-        running([python, "-m", "tests.benchmarks.lone_gateway", str(gateway_port), url], gateway_port) as gateway_pid,
+        running([*ours, "tests.benchmarks.fake_engine", str(engine_port), str(CHUNKS), str(INTERVAL_MS)], engine_port),
+        running([*ours, "tests.benchmarks.lone_gateway", str(gateway_port), url], gateway_port) as gateway_pid,
         running(
             [router, "--host", "127.0.0.1", "--port", str(router_port), "--worker-urls", url, "--policy", "round_robin",
              "--prometheus-port", str(free_port())] if router else ["sleep", "3600"],

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.lone_gateway PORT ENGINE_URL [TOKEN] [MODEL]`: a gateway without Ray, in front of one engine."""
+"""`python -m tests.benchmarks.lone_gateway PORT ENGINE_URL [TOKEN] [MODEL]`: one gateway, one engine, no Ray."""
 
 import asyncio
 import sys

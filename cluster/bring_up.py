@@ -1,0 +1,248 @@
+"""From a configuration to a serving cluster on this machine, and back to nothing."""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster.config import BaryonConfig
+from cluster.live_state import LiveState
+from cluster.placement import Node, Refusal, place, replica_shape
+from cluster.ray_head import RayHead, start_ray_head, stop_ray_head
+from cluster.run_folder import RunFolder, RunRecord, store_folder
+from cluster.serve_api import ServeApi, ServeApiError
+from cluster.serve_schema import SMALL_CPUS, Surroundings, device_of, serve_schema
+from deployments.gateway.server import listening_socket
+from engine.launch import Device
+from engine.process_tree import Member, is_alive, read_member
+
+POLL_S = 0.3
+FAILED = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
+
+
+class BringUpError(Exception):
+    """The cluster cannot start, or did not; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person waiting would like to know. `subject` is a model, or the part of the cluster."""
+
+    subject: str
+    stage: str
+    detail: str = ""
+
+
+OnEvent = Callable[[Event], None]
+
+
+def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
+    """Raises:
+    BringUpError: already running, the port is taken, or a replica cannot be placed.
+    """
+    record = folder.read()
+    if record is not None and head_of(record) is not None:
+        raise BringUpError(
+            f"a cluster is already running from {folder.path} (endpoint {record.gateway_url}). "
+            "Use `baryon apply` to change it, `baryon down` to end it, or BARYON_RUN_DIR for a second one."
+        )
+    _check_port(config.gateway.host, config.gateway.port, "gateway.port")
+    _check_port(config.ray.dashboard_host, config.ray.dashboard_port, "ray.dashboard_port")
+    gpus, cpus = this_machine(config)
+    refusal = placement_of(config, [Node("this machine", gpus, cpus)], auto_device(gpus))
+    if refusal is not None:
+        raise BringUpError(refusal.message)
+
+
+def placement_of(config: BaryonConfig, nodes: list[Node], auto: Device) -> Refusal | None:
+    """Whether `replicas.min` of every model fits beside gateways and state."""
+    small = SMALL_CPUS * (config.gateway.processes + 1)
+    usable = [Node(nodes[0].name, nodes[0].gpus, nodes[0].cpus - small), *nodes[1:]] if nodes else []
+    largest = max((node.gpus for node in nodes), default=0)
+    shapes = [
+        replica_shape(model, device_of(model, auto), largest)
+        for model in config.models
+        for _ in range(model.replicas.min)
+    ]
+    placed = place(shapes, usable)
+    return placed if isinstance(placed, Refusal) else None
+
+
+def this_machine(config: BaryonConfig) -> tuple[float, float]:
+    """GPUs and CPUs that `baryon up` will offer to Ray."""
+    gpus = config.ray.num_gpus if config.ray.num_gpus is not None else visible_gpus()
+    cpus = config.ray.num_cpus if config.ray.num_cpus is not None else len(os.sched_getaffinity(0))
+    return float(gpus), float(cpus)
+
+
+def visible_gpus() -> int:
+    """NVIDIA device files of this machine, limited by CUDA_VISIBLE_DEVICES."""
+    devices = [path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return len(devices) if visible is None else min(len(devices), len([v for v in visible.split(",") if v]))
+
+
+def auto_device(gpus: float) -> Device:
+    return "cuda" if gpus >= 1 else "cpu"
+
+
+@contextmanager
+def running_cluster(
+    config: BaryonConfig, folder: RunFolder, config_path: str, on_event: OnEvent
+) -> Iterator[RunRecord]:
+    """Start everything, hand over once Serve has the whole configuration, and end everything on the way out."""
+    on_event(Event("ray", "starting"))
+    head = start_ray_head(config.ray, folder.ray_folder)
+    try:
+        record = _record(config, head, config_path)
+        folder.write(record)
+        on_event(Event("ray", "ready", f"dashboard {head.dashboard_url}"))
+        ServeApi(head.dashboard_url).deploy(schema_for(config, folder))
+        yield record
+    finally:
+        end_cluster(folder, on_event)
+
+
+def schema_for(config: BaryonConfig, folder: RunFolder) -> dict[str, Any]:
+    gpus, _ = this_machine(config)
+    where = Surroundings(
+        state_path=folder.state_path,
+        store_folder=store_folder(),
+        log_folder=folder.log_folder,
+        engine_host="127.0.0.1",
+        auto_device=auto_device(gpus),
+    )
+    return serve_schema(config, where)
+
+
+def wait_until_serving(record: RunRecord, on_event: OnEvent, timeout_s: float) -> None:
+    """Report each model's stages until every application runs.
+
+    Raises:
+        BringUpError: an application failed for good; the message has the engine's cause.
+    """
+    api = ServeApi(record.dashboard_url)
+    deadline_s = time.monotonic() + timeout_s
+    told: dict[str, Event] = {}
+    with LiveState(record.gcs_address) as state:
+        while True:
+            applications = api.applications()
+            snapshot = state.snapshot() if _status(applications, "state") == "RUNNING" else None
+            for event in _events(applications, snapshot):
+                if told.get(event.subject) != event:
+                    told[event.subject] = event
+                    on_event(event)
+            failed = [name for name, app in applications.items() if app["status"] in FAILED]
+            if failed:
+                raise BringUpError(_why_failed(failed, applications, snapshot))
+            if applications and all(app["status"] == "RUNNING" for app in applications.values()):
+                return
+            if time.monotonic() > deadline_s:
+                raise BringUpError(f"not ready after {timeout_s:.0f} s; `baryon status` shows what is being waited for")
+            time.sleep(POLL_S)
+
+
+def end_cluster(folder: RunFolder, on_event: OnEvent, drain_timeout_s: float = 30.0) -> list[Member]:
+    """Drain, stop Serve, end Ray; every process that is left, which should be none."""
+    record = folder.read()
+    head = head_of(record) if record is not None else None
+    if record is None or head is None:
+        folder.clear()
+        return []
+    on_event(Event("cluster", "stopping", "draining"))
+    _drain(record, drain_timeout_s)
+    left = stop_ray_head(head)
+    folder.clear()
+    on_event(Event("cluster", "stopped", f"{len(left)} processes left" if left else "no process left"))
+    return left
+
+
+def head_of(record: RunRecord) -> Member | None:
+    """The recorded head process if it still runs."""
+    member = read_member(record.pid)
+    if member is None or member.start_ticks != record.start_ticks or not is_alive(member):
+        return None
+    return member
+
+
+def _drain(record: RunRecord, timeout_s: float) -> None:
+    api = ServeApi(record.dashboard_url)
+    deadline_s = time.monotonic() + timeout_s
+    try:
+        api.delete_all()
+        while api.applications() and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+    except ServeApiError:
+        return
+
+
+def _record(config: BaryonConfig, head: RayHead, config_path: str) -> RunRecord:
+    host = config.gateway.host if config.gateway.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
+    return RunRecord(
+        pid=head.process.pid,
+        start_ticks=head.process.start_ticks,
+        gcs_address=head.gcs_address,
+        dashboard_url=head.dashboard_url,
+        gateway_url=f"http://{host}:{config.gateway.port}",
+        config_path=config_path,
+    )
+
+
+def _check_port(host: str, port: int, key: str) -> None:
+    try:
+        listening_socket(host, port, shared=False).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BringUpError(
+                f"{key}: {host}:{port} is taken by {_owner(port)}; end it, or choose another port"
+            ) from None
+        raise BringUpError(f"{key}: {host}:{port} cannot be bound: {error.strerror}") from None
+
+
+def _owner(port: int) -> str:
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return "another process"
+
+
+def _status(applications: dict[str, Any], name: str) -> str:
+    return str(applications.get(name, {}).get("status", ""))
+
+
+def _events(applications: dict[str, Any], snapshot: dict[str, Any] | None) -> Iterator[Event]:
+    stages: dict[str, tuple[str, str]] = {}
+    by_application = {model["application"]: model["name"] for model in snapshot["models"]} if snapshot else {}
+    for replica in snapshot["replicas"] if snapshot else ():
+        stages.setdefault(replica["model"], (replica["stage"], replica["detail"]))
+    for name, application in applications.items():
+        if application["status"] == "RUNNING":
+            yield Event(by_application.get(name, name), "ready")
+        elif name in by_application and by_application[name] in stages:
+            yield Event(by_application[name], *stages[by_application[name]])
+        else:
+            yield Event(by_application.get(name, name), _first_words(application))
+
+
+def _first_words(application: dict[str, Any]) -> str:
+    messages = [d.get("message", "") for d in application.get("deployments", {}).values()]
+    waiting = next((message for message in messages if "waiting" in message or "resources" in message), "")
+    return f"waiting: {waiting.splitlines()[0][:160]}" if waiting else "starting"
+
+
+def _why_failed(failed: list[str], applications: dict[str, Any], snapshot: dict[str, Any] | None) -> str:
+    failures = snapshot["failures"] if snapshot else []
+    application_of = {model["name"]: model["application"] for model in snapshot["models"]} if snapshot else {}
+    for failure in failures:
+        if application_of.get(failure["model"]) in failed:
+            return f"{failure['model']}: {failure['cause']}: {failure['message']}"
+    name = failed[0]
+    deployments = applications[name].get("deployments", {}).values()
+    message = applications[name].get("message") or next((d["message"] for d in deployments if d.get("message")), "")
+    return f"{name}: {(message.strip() or 'failed').splitlines()[-1]}"

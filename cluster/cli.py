@@ -1,0 +1,23 @@
+"""The `baryon` command."""
+
+import typer
+
+from cluster.commands.up import apply, down, up
+
+app = typer.Typer(
+    name="baryon",
+    help="Distributed LLM serving on Ray Serve and vLLM, behind one OpenAI-compatible endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+for command in (up, down, apply):
+    app.command()(command)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

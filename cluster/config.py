@@ -1,0 +1,158 @@
+"""`baryon.yaml`: what is served, and how. Unknown keys are refused."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from engine.arguments import problem_with
+from engine.weights.source import SourceError, parse_source
+
+RESERVED_APPLICATIONS = frozenset({"gateway", "state"})
+MIB = 1024 * 1024
+
+
+class Section(BaseModel):
+    """A mapping in the file. Keys that are not listed are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GatewayConfig(Section):
+    """The endpoint. `processes` gateways share the port. Times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    processes: int = Field(1, ge=1, le=64)
+    connect_timeout_s: float = Field(2.0, gt=0)
+    first_token_timeout_s: float = Field(300.0, gt=0)
+    idle_stream_timeout_s: float = Field(120.0, gt=0)
+    request_timeout_s: float = Field(30.0, gt=0)
+    max_body_bytes: int = Field(8 * MIB, ge=1024)
+
+
+class Replicas(Section):
+    """How many replicas of a model: at least `min`, at most `max`."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _max_follows_min(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "max" not in value and isinstance(value.get("min"), int):
+            return {**value, "max": value["min"]}
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Replicas":
+        if self.max < self.min:
+            raise ValueError(f"max ({self.max}) is smaller than min ({self.min})")
+        return self
+
+
+class Slo(Section):
+    """What clients are promised: time to first token, and time per output token after it, in milliseconds."""
+
+    ttft_ms: float = Field(2000, gt=0)
+    tpot_ms: float = Field(100, gt=0)
+
+
+class ModelConfig(Section):
+    """One model. `engine_args` are vLLM's own, checked against its argument list."""
+
+    name: str = Field(min_length=1, max_length=200)
+    source: str = ""
+    engine: Literal["vllm", "simulated"] = "vllm"
+    profile: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensor_parallel_size: int = Field(1, ge=1)
+    pipeline_parallel_size: int = Field(1, ge=1)
+    replicas: Replicas = Replicas()
+    slo: Slo = Slo()
+    max_in_flight: int = Field(256, ge=1)
+    cpus_per_replica: float | None = Field(None, gt=0)
+    kv_cache_gib: float | None = Field(None, gt=0)
+    start_timeout_s: float = Field(1800, gt=0)
+    hang_timeout_s: float = Field(120, ge=5)
+    drain_timeout_s: float = Field(60, ge=0)
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_usable(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w./:@+-]+", name):
+            raise ValueError("a model's name has letters, digits and . / : @ + - _ only")
+        if application_name(name) in RESERVED_APPLICATIONS:
+            raise ValueError(f"the name is reserved for Baryon's own application {application_name(name)!r}")
+        return name
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_known(cls, source: str) -> str:
+        if source:
+            try:
+                parse_source(source)
+            except SourceError as error:
+                raise ValueError(str(error)) from None
+        return source
+
+    @field_validator("engine_args")
+    @classmethod
+    def _engine_args_are_vllms(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        problems = [f"{name} {problem}" for name, value in arguments.items() if (problem := problem_with(name, value))]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return arguments
+
+    @model_validator(mode="after")
+    def _engine_has_what_it_needs(self) -> "ModelConfig":
+        if self.engine == "vllm" and not self.source:
+            raise ValueError("source is missing: bundled:NAME, hf:ORG/NAME@REVISION or a folder")
+        if self.engine == "vllm" and self.profile is not None:
+            raise ValueError("profile is for `engine: simulated` only")
+        if self.engine == "simulated" and self.profile is None:
+            raise ValueError("a simulated engine needs a profile, e.g. llama-3.1-8b-h100-tp1")
+        return self
+
+
+class StateConfig(Section):
+    """Where the state deployment keeps its SQLite file; by default in the run directory."""
+
+    path: Path | None = None
+
+
+class RayConfig(Section):
+    """The Ray cluster that `baryon up` starts on this machine. Counts None: what the machine has."""
+
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: int = Field(8265, ge=1, le=65535)
+    num_cpus: int | None = Field(None, ge=1)
+    num_gpus: int | None = Field(None, ge=0)
+
+
+class BaryonConfig(Section):
+    """The whole file."""
+
+    gateway: GatewayConfig = GatewayConfig()
+    models: list[ModelConfig]
+    state: StateConfig = StateConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "BaryonConfig":
+        seen: dict[str, str] = {}
+        for model in self.models:
+            application = application_name(model.name)
+            if application in seen:
+                other = seen[application]
+                what = "is used twice" if other == model.name else f"is too like {other!r}: both become {application!r}"
+                raise ValueError(f"the model name {model.name!r} {what}")
+            seen[application] = model.name
+        return self
+
+
+def application_name(model_name: str) -> str:
+    """The Serve application of a model, as the Ray dashboard shows it: its name without characters that URLs mind."""
+    return re.sub(r"[^\w.-]+", "--", model_name)

@@ -1,0 +1,49 @@
+"""The state deployment and the replicas of a running cluster, asked from a command line."""
+
+import contextlib
+import os
+from typing import Any
+
+CALL_TIMEOUT_S = 5.0
+
+
+class LiveState:
+    """A connection to Ray for as long as the `with` block lasts."""
+
+    def __init__(self, gcs_address: str) -> None:
+        self._gcs_address = gcs_address
+
+    def __enter__(self) -> "LiveState":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        ray.init(
+            address=self._gcs_address,
+            namespace="serve",
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=False,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Models, replicas and failures as state knows them; None while state is not there."""
+        from ray import serve
+
+        try:
+            handle = serve.get_deployment_handle("State", "state")
+            snapshot: dict[str, Any] = handle.snapshot.remote().result(timeout_s=CALL_TIMEOUT_S)
+        except Exception:
+            return None
+        return snapshot
+
+    def nodes(self) -> list[dict[str, Any]]:
+        import ray
+
+        return [node for node in ray.nodes() if node["Alive"]]

@@ -1,0 +1,162 @@
+"""From `baryon.yaml` to the one document that Ray Serve is given: everything that shall run, and nothing else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.config import BaryonConfig, ModelConfig, application_name
+from cluster.placement import replica_resources
+from deployments.membership_router import ROUTER_PATH
+from engine.launch import Device
+
+SMALL_CPUS = 0.05
+MAX_ONGOING_REQUESTS = 100_000
+HEALTH_CHECK_PERIOD_S = 1.0
+HEALTH_CHECK_TIMEOUT_S = 30.0
+GATEWAY_DRAIN_S = 75.0
+STOP_MARGIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where things are on the machines that run this cluster. `engine_host` is the address engines listen on."""
+
+    state_path: Path
+    store_folder: Path
+    log_folder: Path
+    engine_host: str
+    auto_device: Device
+
+
+def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
+    """A document for `ServeDeploySchema`. An application that is left out is deleted by Serve.
+
+    `args` hold only what needs a new process; limits and SLOs are in `user_config`, counts in `autoscaling_config`, and
+    Serve changes both in place.
+    """
+    return {
+        "proxy_location": "Disabled",
+        "http_options": {"host": "127.0.0.1"},
+        "applications": [
+            _state(config, where),
+            *(_model(model, where) for model in config.models),
+            _gateway(config),
+        ],
+    }
+
+
+def device_of(model: ModelConfig, auto: Device) -> Device:
+    """`auto` is a GPU where the cluster has one; a simulated engine needs none unless it is told to reserve it."""
+    if model.device != "auto":
+        return model.device
+    return "cpu" if model.engine == "simulated" else auto
+
+
+def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
+    return {
+        "name": "state",
+        "import_path": "deployments.applications:state",
+        "route_prefix": None,
+        "args": {"path": str(config.state.path or where.state_path)},
+        "deployments": [
+            {
+                "name": "State",
+                "num_replicas": 1,
+                "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+                "ray_actor_options": {"num_cpus": SMALL_CPUS},
+                "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+                "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+                "user_config": {"models": [_card(model) for model in config.models]},
+            }
+        ],
+    }
+
+
+def _card(model: ModelConfig) -> dict[str, Any]:
+    """What the catalogue says of a model."""
+    return {
+        "name": model.name,
+        "application": application_name(model.name),
+        "engine": model.engine,
+        "source": model.source,
+        "slo": model.slo.model_dump(),
+        "max_model_len": model.engine_args.get("max_model_len"),
+    }
+
+
+def _gateway(config: BaryonConfig) -> dict[str, Any]:
+    gateway = config.gateway
+    return {
+        "name": "gateway",
+        "import_path": "deployments.applications:gateway",
+        "route_prefix": None,
+        "args": {"host": gateway.host, "port": gateway.port},
+        "deployments": [
+            {
+                "name": "Gateway",
+                "num_replicas": gateway.processes,
+                "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+                "ray_actor_options": {"num_cpus": SMALL_CPUS},
+                "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+                "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+                "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
+                "user_config": gateway.model_dump(exclude={"host", "port", "processes"}),
+            }
+        ],
+    }
+
+
+def _model(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
+    device = device_of(model, where.auto_device)
+    resources = replica_resources(model, device)
+    return {
+        "name": application_name(model.name),
+        "import_path": "deployments.applications:model",
+        "route_prefix": None,
+        "args": _replica_settings(model, device, where),
+        "deployments": [
+            {
+                "name": "Replica",
+                "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+                "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+                "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+                "graceful_shutdown_timeout_s": model.drain_timeout_s + STOP_MARGIN_S,
+                "max_surge_percent": 100,
+                "request_router_config": {"request_router_class": ROUTER_PATH},
+                "user_config": {
+                    "slo": model.slo.model_dump(),
+                    "hang_timeout_s": model.hang_timeout_s,
+                    "drain_timeout_s": model.drain_timeout_s,
+                },
+                "autoscaling_config": {
+                    "min_replicas": model.replicas.min,
+                    "max_replicas": model.replicas.max,
+                    "initial_replicas": model.replicas.min,
+                },
+                **resources,
+            }
+        ],
+    }
+
+
+def _replica_settings(model: ModelConfig, device: Device, where: Surroundings) -> dict[str, Any]:
+    return {
+        **model.model_dump(
+            include={
+                "name",
+                "source",
+                "engine",
+                "profile",
+                "tensor_parallel_size",
+                "pipeline_parallel_size",
+                "max_in_flight",
+                "kv_cache_gib",
+                "start_timeout_s",
+                "engine_args",
+            }
+        ),
+        "device": device,
+        "host": where.engine_host,
+        "store_folder": str(where.store_folder),
+        "log_folder": str(where.log_folder),
+    }

@@ -1,0 +1,42 @@
+"""What a gateway tells clients about models, made from the state deployment's snapshot."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployments.gateway.catalogue import ModelCard
+
+STAGE_WORDS = {
+    "download": "downloading the weights",
+    "convert": "converting the weights",
+    "verify": "checking the weights",
+    "load": "loading the weights",
+    "warm_up": "making its first token",
+    "drain": "draining",
+}
+
+
+def model_cards(snapshot: Mapping[str, Any]) -> dict[str, ModelCard]:
+    """A card for each model of the catalogue, with the reason if none of its replicas is ready."""
+    return {
+        model["name"]: ModelCard(
+            name=model["name"],
+            engine=model["engine"],
+            max_model_len=model.get("max_model_len"),
+            not_ready=why_not_ready(model["name"], snapshot),
+        )
+        for model in snapshot["models"]
+    }
+
+
+def why_not_ready(model: str, snapshot: Mapping[str, Any]) -> str:
+    """The furthest start-up stage of a replica, else the last failure's cause; causes only, no internal words."""
+    stages = [replica["stage"] for replica in snapshot["replicas"] if replica["model"] == model]
+    if "ready" in stages:
+        return "its replica is leaving."
+    for stage, words in reversed(STAGE_WORDS.items()):
+        if stage in stages:
+            return f"a replica is starting ({words})."
+    causes = [failure["cause"] for failure in snapshot["failures"] if failure["model"] == model]
+    if causes:
+        return f"its last replica failed ({causes[0].replace('_', ' ')})."
+    return "a replica is being placed."

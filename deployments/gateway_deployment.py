@@ -1,0 +1,77 @@
+"""The gateway as a Serve deployment: one process each, sharing the port, fed by membership and state."""
+
+import asyncio
+import logging
+from typing import Any
+
+from ray import serve
+
+from deployments.catalogue_view import model_cards
+from deployments.gateway.catalogue import Catalogue
+from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.server import Gateway
+from deployments.gateway.settings import GatewaySettings
+from deployments.membership import Membership
+from deployments.state import APPLICATION, WATCH_TIMEOUT_S
+
+logger = logging.getLogger(__name__)
+
+STATE_RETRY_S = 1.0
+DRAIN_DEADLINE_S = 60.0
+
+
+class GatewayDeployment:
+    """Owns its listening socket; Serve starts it, watches it and drains it, and no request passes through Serve."""
+
+    async def __init__(self, host: str, port: int) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._replicas, self._catalogue = ReplicaTable(), Catalogue()
+        self._applications: dict[str, str] = {}
+        self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue)
+        self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
+        self._first_snapshot = asyncio.Event()
+        self._following = asyncio.create_task(self._follow_state())
+        await self._first_snapshot.wait()
+        await self._gateway.start(host, port)
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        self._gateway.settings = GatewaySettings(**user_config)
+
+    def check_health(self) -> None:
+        if not self._gateway.is_serving:
+            raise RuntimeError("the gateway's listening socket is closed")
+
+    def in_flight(self) -> int:
+        return self._gateway.app.in_flight()
+
+    async def __del__(self) -> None:
+        if not hasattr(self, "_following"):
+            return
+        await self._gateway.drain(DRAIN_DEADLINE_S)
+        self._following.cancel()
+        await self._membership.close()
+
+    def _on_replicas(self, application: str, replicas: Any) -> None:
+        model = self._applications.get(application)
+        if model is not None:
+            self._replicas.update(model, replicas)
+
+    async def _follow_state(self) -> None:
+        """Keep the catalogue as state last told it; while state is away, go on with that."""
+        version = ""
+        while True:
+            try:
+                async with asyncio.timeout(2 * WATCH_TIMEOUT_S):
+                    state = await asyncio.to_thread(serve.get_deployment_handle, "State", APPLICATION)
+                    snapshot = await state.watch.remote(version)
+            except Exception as error:
+                logger.warning("state is away, serving from the last snapshot: %s", error)
+                await asyncio.sleep(STATE_RETRY_S)
+                continue
+            version = snapshot["version"]
+            self._adopt(snapshot)
+
+    def _adopt(self, snapshot: dict[str, Any]) -> None:
+        self._applications = {model["application"]: model["name"] for model in snapshot["models"]}
+        self._catalogue.replace(model_cards(snapshot))
+        self._membership.watch(frozenset(self._applications))
+        self._first_snapshot.set()
