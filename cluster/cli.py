@@ -9,7 +9,7 @@ app = typer.Typer(
     help="Distributed LLM serving on Ray Serve and vLLM, behind one OpenAI-compatible endpoint.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 for command in (up, down, apply):
     app.command()(command)

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import signal
 from typing import Any
+
+from cluster.ray_head import ENVIRONMENT
 
 CALL_TIMEOUT_S = 5.0
 
@@ -14,9 +17,10 @@ class LiveState:
         self._gcs_address = gcs_address
 
     def __enter__(self) -> "LiveState":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.update(ENVIRONMENT)
         import ray
 
+        ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         ray.init(
             address=self._gcs_address,
             namespace="serve",
@@ -24,6 +28,7 @@ class LiveState:
             logging_level="ERROR",
             configure_logging=False,
         )
+        _restore(ours)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,3 +52,9 @@ class LiveState:
         import ray
 
         return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    """`ray.init` takes SIGTERM for itself, and `baryon up` would end without ending its cluster."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -6,9 +6,9 @@ from typing import Any
 
 from cluster.config import BaryonConfig, ModelConfig, application_name
 from cluster.placement import replica_resources
-from deployments.membership_router import ROUTER_PATH
 from engine.launch import Device
 
+ROUTER_PATH = "deployments.membership_router:MembershipRouter"
 SMALL_CPUS = 0.05
 MAX_ONGOING_REQUESTS = 100_000
 HEALTH_CHECK_PERIOD_S = 1.0

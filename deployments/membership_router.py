@@ -8,8 +8,6 @@ from ray.serve.request_router import PendingRequest, RequestRouter, RunningRepli
 
 from deployments import membership
 
-ROUTER_PATH = "deployments.membership_router:MembershipRouter"
-
 
 class MembershipRouter(RequestRouter):  # type: ignore[misc]
     """Publishes the running replicas of one application to this process's listener."""

@@ -15,7 +15,7 @@ from ray import serve
 
 from deployments.stage_reporter import StageReporter
 from deployments.state_store import ReplicaReport
-from engine.cpu import this_cpu
+from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
 from engine.failure import EngineFailed, Failure
 from engine.health import HealthLimits
@@ -204,7 +204,7 @@ class Replica:
         if self._settings.engine == "simulated":
             assert self._settings.profile is not None
             return simulated_command(launch, self._settings.profile)
-        return vllm_command(launch, this_cpu())
+        return vllm_command(launch, available_cores())
 
     async def _drain(self) -> None:
         """Let what runs in the engine finish, for at most `drain_timeout_s`."""
