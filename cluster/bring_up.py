@@ -207,7 +207,11 @@ def _check_port(host: str, port: int, key: str) -> None:
 
 def _owner(port: int) -> str:
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and getattr(connection.laddr, "port", None) == port
+            and connection.pid
+        ):
             return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
     return "another process"
 

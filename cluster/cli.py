@@ -2,6 +2,10 @@
 
 import typer
 
+from cluster.commands.chat import chat
+from cluster.commands.doctor import doctor
+from cluster.commands.plan import plan
+from cluster.commands.status import status
 from cluster.commands.up import apply, down, up
 
 app = typer.Typer(
@@ -11,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, apply):
+for command in (up, down, status, apply, chat, plan, doctor):
     app.command()(command)
 
 

@@ -53,13 +53,23 @@ class Flag:
 
 
 @cache
+def _snapshot() -> Mapping[str, Any]:
+    snapshot: dict[str, Any] = json.loads(files("engine").joinpath("vllm_flags.json").read_text())
+    return snapshot
+
+
+def snapshot_version() -> str:
+    """The vLLM version that the flags were read from, and that Baryon is tested with."""
+    return str(_snapshot()["version"])
+
+
+@cache
 def known_flags() -> Mapping[str, Flag]:
-    snapshot = json.loads(files("engine").joinpath("vllm_flags.json").read_text())
     return {
         name: Flag(
             entry["flag"], entry["boolean"], entry["negatable"], tuple(entry["choices"]) if entry["choices"] else None
         )
-        for name, entry in snapshot["flags"].items()
+        for name, entry in _snapshot()["flags"].items()
     }
 
 

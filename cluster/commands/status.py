@@ -1,0 +1,105 @@
+"""`baryon status`: what runs where, in which stage, and why something does not."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cluster.bring_up import head_of
+from cluster.commands.output import FAILED, NOT_RUNNING, console, fail, print_json
+from cluster.live_state import LiveState
+from cluster.run_folder import RunRecord, default_run_folder
+from cluster.serve_api import ServeApi, ServeApiError
+
+FAILURES_SHOWN = 5
+
+
+def status(json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+    """What runs, in which stage, and the cause of the last failures.
+
+    Example: baryon status --json
+    """
+    folder = default_run_folder()
+    record = folder.read()
+    if record is None or head_of(record) is None:
+        fail(f"no cluster is running from {folder.path}", NOT_RUNNING)
+    try:
+        document = read_status(record)
+    except ServeApiError as error:
+        fail(str(error), FAILED)
+    if json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def read_status(record: RunRecord) -> dict[str, Any]:
+    """Applications as Serve sees them, replicas and failures as they reported them."""
+    applications = ServeApi(record.dashboard_url).applications()
+    with LiveState(record.gcs_address) as state:
+        snapshot = state.snapshot()
+    return {
+        "endpoint": f"{record.gateway_url}/v1",
+        "dashboard": record.dashboard_url,
+        "config": record.config_path,
+        "applications": [_application(name, details) for name, details in applications.items()],
+        "models": snapshot["models"] if snapshot else [],
+        "replicas": snapshot["replicas"] if snapshot else [],
+        "failures": snapshot["failures"] if snapshot else [],
+        "state_is_away": snapshot is None,
+    }
+
+
+def _application(name: str, details: dict[str, Any]) -> dict[str, Any]:
+    deployments = details.get("deployments", {}).values()
+    replicas = [replica for deployment in deployments for replica in deployment.get("replicas", [])]
+    messages = [details.get("message", ""), *(deployment.get("message", "") for deployment in deployments)]
+    return {
+        "name": name,
+        "status": details["status"],
+        "replicas": [
+            {"id": r["replica_id"], "state": r["state"], "node_ip": r.get("node_ip"), "pid": r.get("pid")}
+            for r in replicas
+        ],
+        "message": next((message.strip() for message in messages if message.strip()), ""),
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    console.print(f"endpoint {document['endpoint']}   dashboard {document['dashboard']}   config {document['config']}")
+    if document["state_is_away"]:
+        console.print("[yellow]the state deployment is away; gateways serve from their last snapshot[/yellow]")
+    table = Table(
+        "application", "status", "replica", "pid", "engine", "stage", "for", "detail", box=None, pad_edge=False
+    )
+    stages = {replica["replica_id"]: replica for replica in document["replicas"]}
+    for application in document["applications"]:
+        for replica in application["replicas"] or [{"id": "-", "state": "-", "pid": ""}]:
+            known = stages.get(replica["id"], {})
+            table.add_row(
+                application["name"],
+                _colored(application["status"]),
+                replica["id"],
+                str(replica["pid"] or ""),
+                known.get("engine", ""),
+                known.get("stage", replica["state"].lower()),
+                _duration(known.get("started_at_s")),
+                known.get("detail", ""),
+            )
+    console.print(table)
+    for failure in document["failures"][:FAILURES_SHOWN]:
+        ago = _duration(failure["at_s"])
+        console.print(f"[red]{failure['model']}[/red] {ago} ago  [bold]{failure['cause']}[/bold]  {failure['message']}")
+
+
+def _colored(status: str) -> str:
+    color = {"RUNNING": "green", "DEPLOYING": "yellow"}.get(status, "red")
+    return f"[{color}]{status}[/{color}]"
+
+
+def _duration(since_s: float | None) -> str:
+    if since_s is None:
+        return ""
+    seconds = int(time.time() - since_s)
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
