@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cluster.bring_up import auto_device, this_machine
 from cluster.commands.output import BAD_INPUT, DOES_NOT_FIT, console, fail, print_json
@@ -87,35 +86,20 @@ def _nodes(text: str | None, settings: BaryonConfig) -> list[Node]:
 
 
 def _print(plans: list[ModelPlan], placed: list[dict[str, object]], problems: list[str]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        "model",
-        "device",
-        "weights/rank",
-        "KV/token",
-        "KV cache/rank",
-        "KV blocks",
-        "KV tokens",
-        "sequences",
-        "TP",
-    ):
-        table.add_column(column, no_wrap=True)
     for p in plans:
-        table.add_row(
-            p.model,
-            f"{p.device} {p.dtype}",
-            f"{p.weights_bytes_per_rank / GIB:.1f}G",
-            f"{p.kv_bytes_per_token_per_rank / 1024:.0f}K",
-            f"{p.kv_cache_bytes_per_rank / GIB:.1f}G",
-            f"{p.kv_blocks:,}",
-            f"{p.kv_tokens:,}",
-            f"{p.full_length_sequences:.0f}×{p.max_model_len:,}",
-            f"{p.tensor_parallel_size} of {','.join(map(str, p.valid_tensor_parallel_sizes))}",
+        valid = ", ".join(map(str, p.valid_tensor_parallel_sizes))
+        console.print(
+            f"[bold]{p.model}[/bold]  {p.architecture}, {p.parameters / 1e6:,.0f} M parameters, "
+            f"{p.dtype} on {p.device}\n"
+            f"  parallel   tensor {p.tensor_parallel_size} (valid: {valid}), pipeline {p.pipeline_parallel_size}\n"
+            f"  weights    {p.weights_bytes_per_rank / GIB:.2f} GiB per rank\n"
+            f"  KV cache   {p.kv_cache_bytes_per_rank / GIB:.2f} GiB per rank, "
+            f"{p.kv_bytes_per_token_per_rank / 1024:.0f} KiB per token: "
+            f"{p.kv_blocks:,} blocks, {p.kv_tokens:,} tokens\n"
+            f"  room for   {p.full_length_sequences:,.1f} sequences of {p.max_model_len:,} tokens in each replica"
         )
-    console.print(table)
-    console.print("[dim]weights, KV/token and cache: one rank; blocks and tokens: one replica[/dim]")
     for one in placed:
-        console.print(f"{one['model']} → {', '.join(one['nodes'])}")  # type: ignore[arg-type]
+        console.print(f"  placed     {one['model']} on {', '.join(one['nodes'])}")  # type: ignore[arg-type]
     for problem in problems:
         console.print(f"[red]does not fit[/red] {problem}")
     if not problems:

@@ -1,0 +1,271 @@
+"""vLLM's HTTP API over the simulated engine: the shapes clients rely on, and no more."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from engine.simulated.core import EngineFull, SimulatedEngine
+from engine.simulated.metrics_text import metrics_text
+from engine.simulated.words import count_tokens, tokens_of
+
+DEFAULT_TOKENS = 64
+EMBEDDING_SIZE = 32
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class Parameters(BaseModel):
+    """What the simulated engine reads of a request. Everything else a real engine knows is accepted and ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+    model: str | None = None
+    prompt: str | list[str] | list[int] | None = None
+    messages: list[dict[str, Any]] | None = None
+    input: str | list[Any] | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(None, ge=1)
+    n: int = Field(1, ge=1, le=128)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tokens: list[int] | None = None
+
+    def text(self) -> str:
+        """The prompt as one string."""
+        given = self.messages or self.input or self.prompt or ""
+        return given if isinstance(given, str) else orjson.dumps(given).decode()
+
+    def output_tokens(self) -> int:
+        return self.max_completion_tokens or self.max_tokens or self.max_output_tokens or DEFAULT_TOKENS
+
+
+class ApiError(Exception):
+    """Becomes OpenAI's error object."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class SimulatedApi:
+    """Routes of one simulated model."""
+
+    def __init__(self, engine: SimulatedEngine, model: str, max_model_len: int) -> None:
+        self._engine = engine
+        self._model = model
+        self._max_model_len = max_model_len
+        self._made = 0
+
+    def app(self) -> Starlette:
+        post = {
+            "/v1/chat/completions": self._chat,
+            "/v1/completions": self._completions,
+            "/v1/embeddings": self._embeddings,
+            "/v1/responses": self._responses,
+            "/v1/messages": self._messages,
+            "/tokenize": self._tokenize,
+            "/detokenize": self._detokenize,
+        }
+        routes = [Route(path, handler, methods=["POST"]) for path, handler in post.items()]
+        get = {"/v1/models": self._models, "/health": self._health, "/metrics": self._metrics}
+        routes += [Route(path, handler) for path, handler in get.items()]
+        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={ApiError: _error})
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        stepping = asyncio.create_task(self._engine.run())
+        yield
+        stepping.cancel()
+
+    async def _chat(self, request: Request) -> Response:
+        return await self._generate(request, "chat.completion", "chatcmpl-")
+
+    async def _completions(self, request: Request) -> Response:
+        return await self._generate(request, "text_completion", "cmpl-")
+
+    async def _generate(self, request: Request, kind: str, prefix: str) -> Response:
+        parameters = await self._read(request)
+        identity = prefix + self._request_id(request)
+        if parameters.stream:
+            return StreamingResponse(self._events(parameters, identity, kind), media_type="text/event-stream")
+        texts, usage = await self._finish(request, parameters, identity)
+        choices = [_whole_choice(kind, index, text) for index, text in enumerate(texts)]
+        return JSONResponse({**self._envelope(identity, kind), "choices": choices, "usage": usage})
+
+    async def _events(self, parameters: Parameters, identity: str, kind: str) -> AsyncIterator[bytes]:
+        chunk_kind = "chat.completion.chunk" if kind == "chat.completion" else kind
+        envelope = orjson.dumps(self._envelope(identity, chunk_kind))[:-1]
+        words = self._words(parameters)
+        prompt_tokens, cached = 0, 0
+        if kind == "chat.completion":
+            yield _event(envelope, b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}')
+        made = 0
+        async for sequence in self._engine.generate(identity, parameters.text(), len(words)):
+            prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
+            reason = b'"length"' if made == len(words) - 1 else b"null"
+            yield _event(envelope, _piece(kind, orjson.dumps(words[made]), reason))
+            made += 1
+        if parameters.stream_options and parameters.stream_options.include_usage:
+            usage = orjson.dumps(_usage(prompt_tokens, cached, made))
+            yield b"data: " + envelope + b',"choices":[],"usage":' + usage + b"}\n\n"
+        yield b"data: [DONE]\n\n"
+
+    async def _finish(
+        self, request: Request, parameters: Parameters, identity: str
+    ) -> tuple[list[str], dict[str, Any]]:
+        """The whole answer; given up if the client leaves before it is made."""
+        making = asyncio.create_task(self._whole(parameters, identity))
+        leaving = asyncio.create_task(_client_left(request))
+        try:
+            await asyncio.wait({making, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not making.done():
+                raise ApiError(499, "The client left.")
+            return making.result()
+        finally:
+            making.cancel()
+            leaving.cancel()
+
+    async def _whole(self, parameters: Parameters, identity: str) -> tuple[list[str], dict[str, Any]]:
+        words = self._words(parameters)
+        prompt_tokens = cached = 0
+        async for sequence in self._engine.generate(identity, parameters.text(), len(words)):
+            prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
+        texts = ["".join(self._words(parameters, choice)) for choice in range(parameters.n)]
+        return texts, _usage(prompt_tokens, cached, len(words) * parameters.n)
+
+    async def _responses(self, request: Request) -> Response:
+        parameters = await self._read(request)
+        identity = "resp_" + self._request_id(request)
+        texts, usage = await self._finish(request, parameters, identity)
+        content = [{"type": "output_text", "text": texts[0], "annotations": []}]
+        item = {
+            "type": "message",
+            "id": f"msg_{self._made}",
+            "role": "assistant",
+            "status": "completed",
+            "content": content,
+        }
+        counts = {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
+        document = {"id": identity, "object": "response", "created_at": int(time.time()), "status": "completed"}
+        usage = {**counts, "total_tokens": usage["total_tokens"]}
+        return JSONResponse({**document, "model": self._model, "output": [item], "usage": usage})
+
+    async def _messages(self, request: Request) -> Response:
+        parameters = await self._read(request)
+        texts, usage = await self._finish(request, parameters, self._request_id(request))
+        counts = {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
+        document = {"id": f"msg_{self._made}", "type": "message", "role": "assistant", "model": self._model}
+        content = [{"type": "text", "text": texts[0]}]
+        return JSONResponse({**document, "content": content, "stop_reason": "max_tokens", "usage": counts})
+
+    async def _embeddings(self, request: Request) -> Response:
+        parameters = await self._read(request)
+        inputs = parameters.input if isinstance(parameters.input, list) else [parameters.text()]
+        data = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": [len(w) / 10 for w in tokens_of(str(text), 0, EMBEDDING_SIZE)],
+            }
+            for index, text in enumerate(inputs)
+        ]
+        tokens = sum(count_tokens(str(text)) for text in inputs)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return JSONResponse({"object": "list", "model": self._model, "data": data, "usage": usage})
+
+    async def _tokenize(self, request: Request) -> Response:
+        parameters = await self._read(request)
+        tokens = list(parameters.text().encode())[::4]
+        return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": self._max_model_len})
+
+    async def _detokenize(self, request: Request) -> Response:
+        parameters = await self._read(request)
+        return JSONResponse({"prompt": "".join(chr(token % 0x10FFFF) for token in parameters.tokens or [])})
+
+    async def _models(self, _: Request) -> Response:
+        card = {"id": self._model, "object": "model", "created": 0, "owned_by": "baryon-simulated"}
+        return JSONResponse({"object": "list", "data": [{**card, "max_model_len": self._max_model_len}]})
+
+    async def _health(self, _: Request) -> Response:
+        return Response()
+
+    async def _metrics(self, _: Request) -> Response:
+        return PlainTextResponse(metrics_text(self._engine, self._model))
+
+    async def _read(self, request: Request) -> Parameters:
+        try:
+            parameters = Parameters.model_validate_json(await request.body())
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ApiError(400, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}") from None
+        needed = count_tokens(parameters.text()) + parameters.output_tokens()
+        if needed > self._max_model_len:
+            message = (
+                f"This model's maximum context length is {self._max_model_len} tokens, and {needed} were requested."
+            )
+            raise ApiError(400, message)
+        try:
+            self._engine.check_room()
+        except EngineFull:
+            raise ApiError(503, "The engine is full.") from None
+        return parameters
+
+    def _words(self, parameters: Parameters, choice: int = 0) -> list[str]:
+        words = tokens_of(parameters.text(), (parameters.seed or 0) + choice, parameters.output_tokens())
+        stops = [parameters.stop] if isinstance(parameters.stop, str) else parameters.stop or []
+        cut = next((i for i, word in enumerate(words) if any(stop and stop in word for stop in stops)), len(words))
+        return words[: max(1, cut)]
+
+    def _request_id(self, request: Request) -> str:
+        self._made += 1
+        return request.headers.get("x-request-id") or f"sim-{self._made}"
+
+    def _envelope(self, identity: str, kind: str) -> dict[str, Any]:
+        return {"id": identity, "object": kind, "created": int(time.time()), "model": self._model}
+
+
+async def _client_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _event(envelope: bytes, choice: bytes) -> bytes:
+    return b"data: " + envelope + b',"choices":[' + choice + b"]}\n\n"
+
+
+def _piece(kind: str, text: bytes, reason: bytes) -> bytes:
+    content = b'"delta":{"content":' + text + b"}" if kind == "chat.completion" else b'"text":' + text
+    return b'{"index":0,' + content + b',"logprobs":null,"finish_reason":' + reason + b"}"
+
+
+def _whole_choice(kind: str, index: int, text: str) -> dict[str, Any]:
+    content = {"message": {"role": "assistant", "content": text}} if kind == "chat.completion" else {"text": text}
+    return {"index": index, **content, "logprobs": None, "finish_reason": "length"}
+
+
+def _usage(prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
+    }
+
+
+async def _error(_: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, ApiError) else 500
+    kind = "BadRequestError" if status == 400 else "ServiceUnavailableError"
+    return JSONResponse({"error": {"message": str(error), "type": kind, "param": None, "code": status}}, status)
