@@ -1,0 +1,102 @@
+"""A cluster as a user starts it: `baryon up FILE`, in a run folder of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from engine.process_tree import Member, descendants, is_alive, read_member
+from tests.benchmarks.gateway_cpu import free_port
+
+START_TIMEOUT_S = 240.0
+
+
+class ClusterProcess:
+    """`text` is a baryon.yaml with PORT and DASHBOARD_PORT to be filled in."""
+
+    def __init__(self, text: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="bn-", dir="/tmp"))
+        self.port = free_port()
+        self.dashboard_port = free_port()
+        self.environment = {**os.environ, "BARYON_RUN_DIR": str(self.folder / "run"), "PYTHONUNBUFFERED": "1"}
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.config = self.write_config(text)
+        self._log = self.folder / "up.log"
+
+    def write_config(self, text: str) -> Path:
+        path = self.folder / "baryon.yaml"
+        gateway = f"gateway: {{port: {self.port}}}\nray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
+        path.write_text(gateway + text)
+        return path
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.cli", "up", str(self.config)],
+            stdout=self._log.open("wb"),
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=self.environment,
+        )
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while "Ctrl-C ends it" not in self._log.read_text():
+            assert self.process.poll() is None, f"baryon up ended:\n{self._log.read_text()}"
+            assert time.monotonic() < deadline_s, f"baryon up is not ready:\n{self._log.read_text()}\n{self.engine_logs()}"
+            time.sleep(0.2)
+
+    def engine_logs(self) -> str:
+        return "\n".join(path.read_text()[-2000:] for path in (self.folder / "run" / "logs").glob("*.log"))
+
+    def run(self, *arguments: str, timeout_s: float = 200) -> "subprocess.CompletedProcess[str]":
+        """Another `baryon` command against this cluster."""
+        command = [sys.executable, "-m", "cluster.cli", *arguments]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def status(self) -> dict[str, Any]:
+        done = self.run("status", "--json")
+        assert done.returncode == 0, done.stderr
+        document: dict[str, Any] = orjson.loads(done.stdout)
+        return document
+
+    def replicas(self, model: str) -> dict[str, int]:
+        """Process id of each ready replica, by replica id."""
+        return {r["replica_id"]: r["pid"] for r in self.status()["replicas"] if r["model"] == model and r["stage"] == "ready"}
+
+    def engine_members(self, replica_pid: int) -> list[Member]:
+        """The engine's processes below a replica, the reaper first."""
+        return [m for m in descendants(replica_pid) if "engine.reaper" in m.title or "vllm" in m.title.lower()]
+
+    def tree(self) -> list[Member]:
+        member = read_member(self.process.pid)
+        record = orjson.loads((self.folder / "run" / "run.json").read_bytes())
+        head = read_member(record["pid"])
+        return [m for m in (member, head) if m] + descendants(self.process.pid) + descendants(record["pid"])
+
+    def post(self, path: str, body: dict[str, Any], timeout_s: float = 120) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=timeout_s)
+
+    def stop(self) -> list[Member]:
+        """Ctrl-C; what is left of the whole cluster ten seconds after the command returned."""
+        if self.process.poll() is not None:
+            return []
+        tree = self.tree()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(120)
+        deadline_s = time.monotonic() + 10
+        while any(map(is_alive, tree)) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        return [member for member in tree if is_alive(member)]
+
+    def remove(self) -> None:
+        if hasattr(self, "process") and self.process.poll() is None:
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
