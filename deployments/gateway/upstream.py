@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from functools import cache
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -48,7 +49,7 @@ class EngineConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._complete = False
+        self._complete = self._keep_alive = False
         self._sink = sink
         self._transport.write(request)
 
@@ -94,6 +95,7 @@ class EngineConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._keep_alive = self._parser.should_keep_alive()
 
     def eof_received(self) -> bool:
         return False
@@ -107,7 +109,7 @@ class EngineConnection(asyncio.Protocol):
     def _finish(self) -> None:
         sink, self._sink = self._sink, None
         self._used = True
-        if self._parser.should_keep_alive() and not self.closed:
+        if self._keep_alive and not self.closed:
             self._pool.give_back(self)
         else:
             self._transport.close()
@@ -169,6 +171,7 @@ class EnginePool:
                 connection.abort()
 
 
+@cache
 def engine_address(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or 80
