@@ -2,6 +2,7 @@
 
 import typer
 
+from cluster.commands.bench import bench
 from cluster.commands.chat import chat
 from cluster.commands.doctor import doctor
 from cluster.commands.plan import plan
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 for command in (up, down, status, apply, chat, plan, doctor):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

@@ -48,6 +48,14 @@ class LiveState:
             return None
         return snapshot
 
+    def first_replica(self, application: str) -> dict[str, Any]:
+        """What the application's replica tells gateways: its URL and token among others."""
+        from ray import serve
+
+        handle = serve.get_deployment_handle("Replica", application)
+        metadata: dict[str, Any] = handle.record_replica_metadata.remote().result(timeout_s=CALL_TIMEOUT_S)
+        return metadata
+
     def nodes(self) -> list[dict[str, Any]]:
         import ray
 

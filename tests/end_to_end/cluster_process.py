@@ -48,7 +48,9 @@ class ClusterProcess:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while "Ctrl-C ends it" not in self._log.read_text():
             assert self.process.poll() is None, f"baryon up ended:\n{self._log.read_text()}"
-            assert time.monotonic() < deadline_s, f"baryon up is not ready:\n{self._log.read_text()}\n{self.engine_logs()}"
+            assert time.monotonic() < deadline_s, (
+                f"baryon up is not ready:\n{self._log.read_text()}\n{self.engine_logs()}"
+            )
             time.sleep(0.2)
 
     def engine_logs(self) -> str:
@@ -69,7 +71,11 @@ class ClusterProcess:
 
     def replicas(self, model: str) -> dict[str, int]:
         """Process id of each ready replica, by replica id."""
-        return {r["replica_id"]: r["pid"] for r in self.status()["replicas"] if r["model"] == model and r["stage"] == "ready"}
+        return {
+            r["replica_id"]: r["pid"]
+            for r in self.status()["replicas"]
+            if r["model"] == model and r["stage"] == "ready"
+        }
 
     def engine_members(self, replica_pid: int) -> list[Member]:
         """The engine's processes below a replica, the reaper first."""

@@ -13,6 +13,7 @@ from tests.end_to_end.conftest import CHAT, EMBED, SIMULATED, TINY
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
+GREEDY = {"temperature": 0}
 
 
 def test_the_default_model_answers(client: OpenAI) -> None:
@@ -24,7 +25,9 @@ def test_the_default_model_answers(client: OpenAI) -> None:
 
 def test_a_stream_has_the_same_text_as_the_whole_answer(client: OpenAI) -> None:
     whole = client.chat.completions.create(model=CHAT, messages=FRANCE, temperature=0, max_tokens=20)
-    chunks = list(client.chat.completions.create(model=CHAT, messages=FRANCE, temperature=0, max_tokens=20, stream=True))
+    chunks = list(
+        client.chat.completions.create(model=CHAT, messages=FRANCE, temperature=0, max_tokens=20, stream=True)
+    )
     streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert streamed == whole.choices[0].message.content
     assert len(chunks) > 5
@@ -75,7 +78,9 @@ def test_a_json_schema_is_satisfied(client: OpenAI) -> None:
 
 
 def test_logprobs_n_stop_and_seed(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model=CHAT, messages=FRANCE, max_tokens=4, logprobs=True, top_logprobs=3, n=2)
+    answer = client.chat.completions.create(
+        model=CHAT, messages=FRANCE, max_tokens=4, logprobs=True, top_logprobs=3, n=2
+    )
     assert len(answer.choices) == 2
     assert answer.choices[0].logprobs is not None
     assert len(answer.choices[0].logprobs.content[0].top_logprobs) == 3  # type: ignore[index]
@@ -90,7 +95,9 @@ def test_logprobs_n_stop_and_seed(client: OpenAI) -> None:
 
 
 def test_completions_on_a_tensor_parallel_model(client: OpenAI) -> None:
-    answer = client.completions.create(model=TINY, prompt="one two three", max_tokens=12, extra_body={"ignore_eos": True})
+    answer = client.completions.create(
+        model=TINY, prompt="one two three", max_tokens=12, extra_body={"ignore_eos": True}
+    )
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 12
 
@@ -107,7 +114,9 @@ def test_a_model_without_embeddings_says_so(client: OpenAI) -> None:
 
 
 def test_the_responses_api_answers_and_refuses_state_on_the_server(client: OpenAI) -> None:
-    answer = client.responses.create(model=CHAT, input="What is the capital of France?", temperature=0, max_output_tokens=20)
+    answer = client.responses.create(
+        model=CHAT, input="What is the capital of France?", temperature=0, max_output_tokens=20
+    )
     assert "Paris" in answer.output_text
     with pytest.raises(BadRequestError) as caught:
         client.responses.create(model=CHAT, input="And of Spain?", previous_response_id=answer.id)
@@ -116,9 +125,9 @@ def test_the_responses_api_answers_and_refuses_state_on_the_server(client: OpenA
 
 def test_anthropics_client(cluster: ClusterProcess) -> None:
     claude = anthropic.Anthropic(base_url=cluster.url, api_key="none", max_retries=0)
-    message = claude.messages.create(model=CHAT, max_tokens=20, messages=FRANCE, temperature=0)  # type: ignore[arg-type]
+    message = claude.messages.create(model=CHAT, max_tokens=20, messages=FRANCE, extra_body=GREEDY)  # type: ignore[arg-type]
     assert "Paris" in message.content[0].text  # type: ignore[union-attr]
-    with claude.messages.stream(model=CHAT, max_tokens=20, messages=FRANCE, temperature=0) as stream:  # type: ignore[arg-type]
+    with claude.messages.stream(model=CHAT, max_tokens=20, messages=FRANCE, extra_body=GREEDY) as stream:  # type: ignore[arg-type]
         assert "Paris" in stream.get_final_text()
     with pytest.raises(anthropic.NotFoundError):
         claude.messages.create(model="nothing", max_tokens=5, messages=FRANCE)  # type: ignore[arg-type]
@@ -158,7 +167,16 @@ def test_wrong_types_are_400(cluster: ClusterProcess) -> None:
 
 
 def test_no_route_of_the_engine_leaks_through(cluster: ClusterProcess) -> None:
-    for path in ("/metrics", "/invocations", "/pause", "/update_weights", "/version", "/openapi.json", "/-/load", "/load"):
+    for path in (
+        "/metrics",
+        "/invocations",
+        "/pause",
+        "/update_weights",
+        "/version",
+        "/openapi.json",
+        "/-/load",
+        "/load",
+    ):
         assert httpx.get(cluster.url + path).status_code == 404
         assert httpx.post(cluster.url + path, json={}).status_code == 404
 

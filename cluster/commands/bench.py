@@ -1,0 +1,61 @@
+"""`baryon bench`: what the gateway costs on this machine."""
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.bench.http_load import LoadError
+from cluster.bench.overhead import OverheadError, OverheadPlan
+from cluster.bench.overhead_run import MODEL, run_overhead, write_json
+from cluster.bring_up import BringUpError
+from cluster.commands.output import FAILED, EventPrinter, console, fail, print_json
+from cluster.ray_head import RayStartError
+from cluster.serve_api import ServeApiError
+
+bench = typer.Typer(help="Measure this installation.", no_args_is_help=True)
+
+
+@bench.callback()
+def _bench() -> None:
+    """Measure this installation."""
+
+
+@bench.command()
+def overhead(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each target; medians are reported.")] = 5,
+    streams: Annotated[int, typer.Option(min=1)] = 32,
+    output_tokens: Annotated[int, typer.Option(min=2)] = 64,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole document.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the document here.")] = None,
+) -> None:
+    """The same engine asked directly and through the gateway, interleaved: throughput ratio and added TTFT.
+
+    Starts a cluster of its own with the tiny model, and ends it.
+
+    Example: baryon bench overhead --json
+    """
+    plan = OverheadPlan(MODEL, streams=streams, output_tokens=output_tokens, rounds=rounds)
+    try:
+        document = run_overhead(plan, (_free_port(), _free_port()), (lambda _: None) if json else EventPrinter())
+    except (BringUpError, RayStartError, ServeApiError, OverheadError, LoadError, OSError) as error:
+        fail(str(error), FAILED)
+    if out is not None:
+        write_json(document, out)
+    if json:
+        print_json(document)
+        return
+    console.print(
+        f"throughput through the gateway ÷ direct   {document['throughput_ratio']:.3f} "
+        f"({document['throughput_ratio_min']:.3f} to {document['throughput_ratio_max']:.3f})\n"
+        f"added TTFT, one stream                    {document['ttft_added_ms_p50']:.2f} ms median, "
+        f"{document['ttft_added_ms_p95']:.2f} ms p95\n"
+        f"gateway resident memory                   {document['gateway_rss_mb']:.0f} MB"
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
