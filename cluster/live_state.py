@@ -1,6 +1,7 @@
 """The state deployment and the replicas of a running cluster, asked from a command line."""
 
 import contextlib
+import logging
 import os
 import signal
 from typing import Any
@@ -15,6 +16,7 @@ class LiveState:
 
     def __init__(self, gcs_address: str) -> None:
         self._gcs_address = gcs_address
+        self._handles: dict[str, Any] = {}
 
     def __enter__(self) -> "LiveState":
         os.environ.update(ENVIRONMENT)
@@ -29,32 +31,38 @@ class LiveState:
             configure_logging=False,
         )
         _restore(ours)
+        logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
         return self
 
     def __exit__(self, *_: object) -> None:
         import ray
 
         with contextlib.suppress(Exception):
+            for handle in self._handles.values():
+                handle.shutdown()
             ray.shutdown()
 
     def snapshot(self) -> dict[str, Any] | None:
         """Models, replicas and failures as state knows them; None while state is not there."""
-        from ray import serve
-
         try:
-            handle = serve.get_deployment_handle("State", "state")
-            snapshot: dict[str, Any] = handle.snapshot.remote().result(timeout_s=CALL_TIMEOUT_S)
+            call = self._handle("State", "state").snapshot.remote()
+            snapshot: dict[str, Any] = call.result(timeout_s=CALL_TIMEOUT_S)
         except Exception:
             return None
         return snapshot
 
     def first_replica(self, application: str) -> dict[str, Any]:
         """What the application's replica tells gateways: its URL and token among others."""
+        call = self._handle("Replica", application).record_replica_metadata.remote()
+        metadata: dict[str, Any] = call.result(timeout_s=CALL_TIMEOUT_S)
+        return metadata
+
+    def _handle(self, deployment: str, application: str) -> Any:
         from ray import serve
 
-        handle = serve.get_deployment_handle("Replica", application)
-        metadata: dict[str, Any] = handle.record_replica_metadata.remote().result(timeout_s=CALL_TIMEOUT_S)
-        return metadata
+        if application not in self._handles:
+            self._handles[application] = serve.get_deployment_handle(deployment, application)
+        return self._handles[application]
 
     def nodes(self) -> list[dict[str, Any]]:
         import ray

@@ -88,7 +88,9 @@ class HttpStream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(LoadError(f"connection closed before the answer was whole: {error}"))
+            self._reply.set_exception(
+                LoadError(f"the connection closed before the answer was whole, after {self._body_bytes} bytes: {error}")
+            )
 
     def close(self) -> None:
         if self._transport is not None:

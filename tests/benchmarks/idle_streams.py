@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.idle_streams [STREAMS]`: what open streams that wait for a token cost a gateway in memory."""
+"""`python -m tests.benchmarks.idle_streams [STREAMS]`: what waiting streams cost a gateway in memory."""
 
 import asyncio
 import json

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import orjson
 
+from cluster.live_state import LiveState
+from cluster.run_folder import RunFolder
 from engine.process_tree import Member, descendants, is_alive, read_member
 from tests.benchmarks.gateway_cpu import free_port
 
@@ -52,6 +54,16 @@ class ClusterProcess:
                 f"baryon up is not ready:\n{self._log.read_text()}\n{self.engine_logs()}"
             )
             time.sleep(0.2)
+        record = RunFolder(self.folder / "run").read()
+        assert record is not None
+        self._live = LiveState(record.gcs_address).__enter__()
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """What state knows, None while it is away; asked over a connection that is kept."""
+        return self._live.snapshot()
+
+    def replica_metadata(self, model: str) -> dict[str, Any]:
+        return self._live.first_replica(model)
 
     def engine_logs(self) -> str:
         return "\n".join(path.read_text()[-2000:] for path in (self.folder / "run" / "logs").glob("*.log"))
@@ -95,6 +107,7 @@ class ClusterProcess:
         if self.process.poll() is not None:
             return []
         tree = self.tree()
+        self._live.__exit__()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(120)
         deadline_s = time.monotonic() + 10

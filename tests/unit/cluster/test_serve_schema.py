@@ -1,0 +1,68 @@
+"""The document that Serve gets: whole, valid, each setting where changing it restarts as little as possible."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ray.serve.schema import ServeDeploySchema
+
+from cluster.config import BaryonConfig
+from cluster.config_file import parse_config
+from cluster.serve_schema import ROUTER_PATH, Surroundings, serve_schema
+
+WHERE = Surroundings(Path("/r/state"), Path("/r/models"), Path("/r/logs"), "127.0.0.1", "cpu")
+TEXT = """
+models:
+  - {name: org/a, source: "hf:org/a@main", tensor_parallel_size: 2}
+  - {name: s, engine: simulated, profile: instant, replicas: {min: 2, max: 5}}
+"""
+
+
+def schema(text: str = TEXT) -> dict[str, Any]:
+    config: BaryonConfig = parse_config(text)
+    return serve_schema(config, WHERE)
+
+
+def application(document: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(a for a in document["applications"] if a["name"] == name)
+
+
+def test_serve_accepts_it() -> None:
+    document = ServeDeploySchema.model_validate(schema())
+    assert [a.name for a in document.applications] == ["state", "org--a", "s", "gateway"]
+    assert str(document.proxy_location) in ("Disabled", "ProxyLocation.Disabled", "DeploymentMode.NoServer")
+
+
+def test_nothing_shadows_our_own_modules() -> None:
+    assert "working_dir" not in str(schema())
+
+
+def test_every_import_path_exists() -> None:
+    paths = [a["import_path"] for a in schema()["applications"]] + [ROUTER_PATH]
+    for path in paths:
+        module, _, name = path.partition(":")
+        assert hasattr(import_module(module), name)
+
+
+def test_slos_limits_and_counts_change_nothing_that_restarts_an_engine() -> None:
+    changed = TEXT.replace("tensor_parallel_size: 2", "tensor_parallel_size: 2, slo: {ttft_ms: 9}, hang_timeout_s: 50")
+    changed = changed.replace("min: 2, max: 5", "min: 3, max: 6")
+    before, after = schema(), schema(changed)
+    for name in ("org--a", "s"):
+        assert application(before, name)["args"] == application(after, name)["args"]
+    assert before != after
+
+
+def test_an_engine_argument_does() -> None:
+    changed = schema(
+        TEXT.replace("tensor_parallel_size: 2", "tensor_parallel_size: 2, engine_args: {max_model_len: 99}")
+    )
+    assert application(changed, "org--a")["args"] != application(schema(), "org--a")["args"]
+
+
+def test_a_gpu_replica_reserves_its_gpus_and_a_simulated_one_none() -> None:
+    config = parse_config(TEXT)
+    document = serve_schema(config, Surroundings(Path("/s"), Path("/m"), Path("/l"), "127.0.0.1", "cuda"))
+    options = {a["name"]: a["deployments"][0]["ray_actor_options"] for a in document["applications"]}
+    assert options["org--a"]["num_gpus"] == 2
+    assert "num_gpus" not in options["s"]
