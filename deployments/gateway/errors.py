@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 ANTHROPIC_ROUTE = b"/v1/messages"
+LONGEST_NAME_SHOWN = 200
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -33,13 +34,9 @@ class GatewayError(Exception):
 
     @property
     def kind(self) -> str:
-        return (
-            "invalid_request_error"
-            if self.status < 429
-            else "server_error"
-            if self.status >= 500
-            else "rate_limit_error"
-        )
+        if self.status >= 500:
+            return "server_error"
+        return "rate_limit_error" if self.status == 429 else "invalid_request_error"
 
     def body(self, path: bytes) -> bytes:
         """The JSON document, in the shape of the API that `path` belongs to."""
@@ -55,9 +52,10 @@ def bad_request(message: str, param: str | None = None, code: str = "invalid_val
 
 
 def model_not_found(name: str, known: Sequence[str]) -> GatewayError:
+    name = name[:LONGEST_NAME_SHOWN]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Available: {', '.join(known) or 'none'}."
-    return GatewayError(404, "model_not_found", f"The model '{name[:200]}' does not exist. {hint}", "model")
+    return GatewayError(404, "model_not_found", f"The model '{name}' does not exist. {hint}", "model")
 
 
 def route_not_found() -> GatewayError:

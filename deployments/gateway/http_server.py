@@ -5,6 +5,7 @@ chunk, which docs/design.md measures. Decisions are made on the raw request targ
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from deployments.gateway.settings import GatewaySettings
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
+LINGER_S = 5.0
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
@@ -69,6 +71,10 @@ class Response:
 
     def write(self, body: bytes) -> None:
         self._connection.write(b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body)
+
+    def is_last(self) -> None:
+        """The connection closes after this answer; its head says so if it is not sent yet."""
+        self._request.keep_alive = False
 
     def finish(self) -> None:
         if self._chunked:
@@ -141,20 +147,20 @@ class ClientConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[ClientRequest] = deque()
+        self._is_stalled = False
         self._current: Response | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self.closed = False
-        self._begin()
+        self._expect_message()
 
-    def _begin(self) -> None:
+    def _expect_message(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._header_count = 0
         self._head_bytes = 0
-        self._head_is_complete = False
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._bodiless_bytes = 0
+        self._body: bytes | bytearray = b""
         self._in_message = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -176,11 +182,10 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         try:
+            headers, body_bytes = self._headers, len(self._body)
             self._parser.feed_data(data)
-            if self._in_message and not self._head_is_complete:
-                self._check_head(len(data), 0)
-        except httptools.HttpParserUpgrade:
-            self._refuse(GatewayError(400, "upgrade_refused", "Protocol upgrades are not supported."))
+            if self._in_message and headers is self._headers and body_bytes == len(self._body):
+                self._check_bodiless(len(data))
         except GatewayError as error:
             self._refuse(error)
         except httptools.HttpParserCallbackError as error:
@@ -190,9 +195,8 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(_malformed())
 
     def on_message_begin(self) -> None:
-        self._begin()
         self._in_message = True
-        if self._current is None:
+        if self._current is None and not self._closing:
             self._arm(self._settings.request_timeout_s)
 
     def on_url(self, url: bytes) -> None:
@@ -210,10 +214,17 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes += added_bytes
         self._header_count += added_headers
         if self._head_bytes > self._settings.max_head_bytes or self._header_count > MAX_HEADERS:
-            raise GatewayError(431, "headers_too_large", "The request line and headers are too large.")
+            raise headers_too_large()
+
+    def _check_bodiless(self, received_bytes: int) -> None:
+        """Bound what the parser holds back: an unfinished header or trailer, endless chunk extensions."""
+        self._bodiless_bytes += received_bytes
+        if self._bodiless_bytes > self._settings.max_head_bytes:
+            raise headers_too_large()
 
     def on_headers_complete(self) -> None:
-        self._head_is_complete = True
+        if self._parser.should_upgrade():
+            raise GatewayError(400, "upgrade_refused", "Protocol upgrades are not supported.")
         length = self._headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._settings.max_body_bytes:
             raise body_too_large(self._settings.max_body_bytes)
@@ -221,22 +232,29 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > self._settings.max_body_bytes:
+        if len(self._body) + len(body) > self._settings.max_body_bytes:
             raise body_too_large(self._settings.max_body_bytes)
-        self._body.append(body)
+        if not self._body:
+            self._body = body
+        elif isinstance(self._body, bytearray):
+            self._body += body
+        else:
+            self._body = bytearray(self._body + body)
 
     def on_message_complete(self) -> None:
+        if self._closing:
+            return
+        is_http_1_1 = self._parser.get_http_version() == "1.1"
         request = ClientRequest(
             method=self._parser.get_method(),
             path=self._url.partition(b"?")[0],
             headers=self._headers,
-            body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            keep_alive=self._parser.should_keep_alive(),
-            is_http_1_1=self._parser.get_http_version() == "1.1",
+            body=bytes(self._body),
+            keep_alive=is_http_1_1 and self._parser.should_keep_alive(),
+            is_http_1_1=is_http_1_1,
         )
-        self._begin()
-        if self._current is None:
+        self._expect_message()
+        if self._current is None and not self._queue and not self._is_stalled:
             self._answer(request)
             return
         self._queue.append(request)
@@ -254,14 +272,16 @@ class ClientConnection(asyncio.Protocol):
         if not keep_alive or self._closing:
             self._close()
         elif self._queue:
-            if len(self._queue) == MAX_PIPELINED:
-                self._transport.resume_reading()
+            self._arm(self._settings.keep_alive_s)
             self._loop.call_soon(self._answer_next)
         else:
-            self._arm(self._settings.keep_alive_s)
+            self._arm(self._settings.request_timeout_s if self._in_message else self._settings.keep_alive_s)
 
     def _answer_next(self) -> None:
-        if self._queue and self._current is None and not self.closed:
+        """In order, and none before the client has read most of the last answer."""
+        if self._queue and self._current is None and not self._is_stalled and not self._closing and not self.closed:
+            if len(self._queue) == MAX_PIPELINED:
+                self._transport.resume_reading()
             self._answer(self._queue.popleft())
 
     def write(self, data: bytes) -> None:
@@ -269,23 +289,32 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def pause_writing(self) -> None:
+        self._is_stalled = True
         if self._current is not None and self._current.on_stall is not None:
             self._current.on_stall()
 
     def resume_writing(self) -> None:
-        if self._current is not None and self._current.on_resume is not None:
+        self._is_stalled = False
+        if self._current is None:
+            self._answer_next()
+        elif self._current.on_resume is not None:
             self._current.on_resume()
 
     def shut_down(self) -> None:
         """Finish the current answer, take no more requests."""
         self._closing = True
         if self._current is None:
+            self._in_message = False
             self._close()
+        else:
+            self._current.is_last()
 
     def drop(self) -> None:
         self._transport.abort()
 
     def _refuse(self, error: GatewayError) -> None:
+        if self._closing:
+            return
         self._closing = True
         if self._current is None:
             request = ClientRequest(b"", self._url.partition(b"?")[0], {}, b"", keep_alive=False, is_http_1_1=True)
@@ -295,9 +324,19 @@ class ClientConnection(asyncio.Protocol):
             self._queue.clear()
 
     def _close(self) -> None:
+        """Close, but not in the face of a client still sending (its kernel would discard our answer), nor ever later
+        than `LINGER_S` for one that does not read.
+        """
         self._disarm()
-        if not self.closed:
+        if self.closed:
+            return
+        self._closing = True
+        if self._in_message:
+            with contextlib.suppress(OSError):
+                self._transport.write_eof()
+        else:
             self._transport.close()
+        self._timer = self._loop.call_later(LINGER_S, self._transport.abort)
 
     def _arm(self, timeout_s: float) -> None:
         self._disarm()
@@ -313,6 +352,10 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(request_timeout("request"))
         else:
             self._close()
+
+
+def headers_too_large() -> GatewayError:
+    return GatewayError(431, "headers_too_large", "The request line and headers are too large.")
 
 
 def _malformed() -> GatewayError:

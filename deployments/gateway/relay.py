@@ -3,7 +3,10 @@
 import asyncio
 from typing import Literal
 
+import orjson
+
 from deployments.gateway.errors import (
+    ANTHROPIC_ROUTE,
     GatewayError,
     engine_error,
     engine_unavailable,
@@ -31,8 +34,10 @@ class Relay:
         self._path = path
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._error_status = 0
+        self._status = 0
+        self._engines_headers: Headers = []
         self._error_body = b""
+        self._is_event_stream = False
         self._last_byte_s = 0.0
         self.outcome: asyncio.Future[Outcome] = self._loop.create_future()
 
@@ -42,31 +47,40 @@ class Relay:
         self._response.on_stall = connection.pause
         self._response.on_resume = connection.resume
         self._last_byte_s = self._loop.time()
-        self._timer = self._loop.call_later(self._settings.first_token_timeout_s, self._check_time)
-        connection.send(request, self)
+        self._look_again_in(self._settings.first_token_timeout_s)
+        if self._response.client_is_gone:
+            self._client_gone()
+        else:
+            connection.send(request, self)
 
     def on_head(self, status: int, headers: Headers) -> None:
-        self._last_byte_s = self._loop.time()
-        if status >= 400:
-            self._error_status = status
-            return
-        relayed = [(name, value) for name, value in headers if name in RELAYED_HEADERS]
-        length = next((int(value) for name, value in headers if name == b"content-length"), None)
-        self._response.start(status, relayed + self._headers, length)
+        """Held back: an engine sends a stream's head long before its first token, and until then it may be replaced."""
+        self._status, self._engines_headers = status, headers
 
     def on_data(self, body: bytes) -> None:
         self._last_byte_s = self._loop.time()
-        if self._error_status:
-            self._error_body += body
-        else:
+        if self._response.started:
             self._response.write(body)
+        elif self._status < 400:
+            self._start()
+            self._response.write(body)
+        else:
+            self._error_body += body
 
     def on_end(self) -> None:
-        if self._error_status:
+        if self._status >= 400:
             self._answer_with_engines_error()
         else:
+            if not self._response.started:
+                self._start()
             self._response.finish()
         self._settle("completed")
+
+    def _start(self) -> None:
+        relayed = [header for header in self._engines_headers if header[0] in RELAYED_HEADERS]
+        length = next((int(value) for name, value in self._engines_headers if name == b"content-length"), None)
+        self._is_event_stream = any(value.startswith(b"text/event-stream") for _, value in relayed)
+        self._response.start(self._status, relayed + self._headers, length)
 
     def on_broken(self) -> None:
         if not self._response.started:
@@ -79,13 +93,17 @@ class Relay:
         self._connection.abort()
         self._settle("client_gone")
 
+    def _look_again_in(self, left_s: float) -> None:
+        """Never so late that a stream which starts and stalls meanwhile is noticed after its time."""
+        self._timer = self._loop.call_later(min(left_s, self._settings.idle_stream_timeout_s), self._check_time)
+
     def _check_time(self) -> None:
         """One timer a request, moved when it fires: nothing is paid per chunk."""
         started = self._response.started
         limit_s = self._settings.idle_stream_timeout_s if started else self._settings.first_token_timeout_s
         left_s = self._last_byte_s + limit_s - self._loop.time()
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._check_time)
+            self._look_again_in(left_s)
             return
         self._connection.abort()
         if started:
@@ -96,22 +114,27 @@ class Relay:
 
     def _answer_with_engines_error(self) -> None:
         """A 4xx is the client's affair and is passed on; what a 5xx says may name internals and is not."""
-        if self._error_status < 500 and self._error_status != 404:
-            headers = [(b"content-type", b"application/json"), *self._headers]
-            self._response.send(self._error_status, headers, self._error_body)
-        elif self._error_status == 404:
+        if self._status < 500 and self._status != 404:
+            if _is_json_object(self._error_body):
+                headers = [(b"content-type", b"application/json"), *self._headers]
+                self._response.send(self._status, headers, self._error_body)
+            else:
+                refused = GatewayError(self._status, "engine_refused", "The engine refused this request.")
+                self._response.send_error(refused, self._headers)
+        elif self._status == 404:
             message = "This model does not serve this route."
             self._response.send_error(GatewayError(404, "unsupported_route", message), self._headers)
-        elif self._error_status == ENGINE_IS_FULL:
+        elif self._status == ENGINE_IS_FULL:
             message = "The replica's queue is full. Try again in 1 s."
             self._response.send_error(GatewayError(503, "at_capacity", message, retry_after_s=1), self._headers)
         else:
             self._response.send_error(engine_error(), self._headers)
 
     def _break_off(self, error: GatewayError) -> None:
-        """Say why in an event of the stream's own kind, then end without the terminator: the answer is not whole."""
-        event = b"event: error\n" if self._path == b"/v1/messages" else b""
-        self._response.write(event + b"data: " + error.body(self._path) + b"\n\n")
+        """Say why in an event, if it is a stream of them, then end without the terminator: the answer is not whole."""
+        if self._is_event_stream:
+            event = b"event: error\n" if self._path == ANTHROPIC_ROUTE else b""
+            self._response.write(event + b"data: " + error.body(self._path) + b"\n\n")
         self._response.abort()
 
     def _settle(self, outcome: Outcome) -> None:
@@ -119,6 +142,13 @@ class Relay:
         self._response.on_gone = self._response.on_stall = self._response.on_resume = None
         if not self.outcome.done():
             self.outcome.set_result(outcome)
+
+
+def _is_json_object(body: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def engine_request(path: bytes, body: bytes, host: str, token: str, request_id: bytes) -> bytes:

@@ -34,6 +34,7 @@ class EngineConnection(asyncio.Protocol):
         self.address = address
         self._sink: Sink | None = None
         self._used = False
+        self._paused = False
         self.closed = False
         self.idle_since_s = 0.0
 
@@ -51,14 +52,19 @@ class EngineConnection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._complete = self._keep_alive = False
         self._sink = sink
-        self._transport.write(request)
+        if self.closed:
+            self._break()
+        else:
+            self._transport.write(request)
 
     def pause(self) -> None:
         if not self.closed:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         if not self.closed:
+            self._paused = False
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -109,6 +115,8 @@ class EngineConnection(asyncio.Protocol):
     def _finish(self) -> None:
         sink, self._sink = self._sink, None
         self._used = True
+        if self._paused:
+            self.resume()
         if self._keep_alive and not self.closed:
             self._pool.give_back(self)
         else:
