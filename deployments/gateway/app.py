@@ -60,7 +60,7 @@ class GatewayApp:
         self._catalogue = catalogue
         self._random = random or Random()  # noqa: S311
         self._pool = EnginePool()
-        self._ledger = Ledger()
+        self.ledger = Ledger()
         self._suspects = Suspects(time.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
@@ -126,19 +126,17 @@ class GatewayApp:
         tried: set[str] = set()
         for _ in range(REPLICAS_TRIED):
             by_id = {replica.replica_id: replica for replica in self._replicas.of(card.name)}
-            loads = [
-                ReplicaLoad(r, *self._ledger.on(r.replica_id)) for r in by_id.values() if r.replica_id not in tried
-            ]
+            loads = [ReplicaLoad(r, *self.ledger.on(r.replica_id)) for r in by_id.values() if r.replica_id not in tried]
             if tried and not loads:
                 break
             candidates = admit(card, loads, self._suspects.now())
             replica = by_id[choose(candidates, self._random).replica_id]
             named = [*headers, (b"x-baryon-replica", replica.replica_id.encode())]
-            self._ledger.open(replica.replica_id, inference.prompt_tokens)
+            self.ledger.open(replica.replica_id, inference.prompt_tokens)
             try:
                 outcome = await self._relay(replica, request, response, named, request_id)
             finally:
-                self._ledger.close(replica.replica_id, inference.prompt_tokens)
+                self.ledger.close(replica.replica_id, inference.prompt_tokens)
             if outcome != "not_started":
                 return
             self._suspects.add(replica.replica_id)
