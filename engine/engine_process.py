@@ -47,7 +47,8 @@ class EngineProcess:
 
     def failure(self) -> Failure:
         """Why the engine ended, from its exit code and last lines. Meaningful once `ended` is set."""
-        return classify(self._process.returncode, self.log.tail())
+        code = self._process.returncode
+        return classify(128 - code if code is not None and code < 0 else code, self.log.tail())
 
     async def stop(self) -> None:
         """Ask the engine to stop, and wait until nothing of it is left; the reaper kills what does not stop in time."""

@@ -23,7 +23,7 @@ models:
     source: bundled:tiny-random-llama
     tensor_parallel_size: 2
     kv_cache_gib: 0.25
-    max_in_flight: 64
+    max_in_flight: 16
     cpus_per_replica: 0.5
     engine_args: {max_model_len: 1024}
   - name: tiny-embed

@@ -42,7 +42,8 @@ def running(cluster: ClusterProcess, model: str) -> int:
 def test_a_client_that_leaves_ends_its_generation(cluster: ClusterProcess) -> None:
     body = {"model": TINY, "prompt": "count", **LONG}
     with httpx.stream("POST", f"{cluster.url}/v1/completions", json=body, timeout=60) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()
+        next(lines)
         wait_for(lambda: running(cluster, TINY) == 1, 5, "the engine says that it runs")
     wait_for(lambda: running(cluster, TINY) == 0, 10, "the engine stops generating")
 
@@ -62,12 +63,14 @@ def test_a_full_cluster_answers_503_with_retry_after_and_no_replica_restarts(clu
 
 
 def test_ten_times_saturation_restarts_no_real_engine(cluster: ClusterProcess) -> None:
+    """160 at once where one replica holds 16."""
     before = cluster.replicas(TINY)
-    body = {"model": TINY, "prompt": "one two three", "max_tokens": 24, "ignore_eos": True}
+    body = {"model": TINY, "prompt": "one two three", "max_tokens": 16, "ignore_eos": True}
     with ThreadPoolExecutor(160) as pool:
-        answers = list(pool.map(lambda _: cluster.post("/v1/completions", body, 200), range(640)))
+        answers = list(pool.map(lambda _: cluster.post("/v1/completions", body, 200), range(320)))
     assert {answer.status_code for answer in answers} <= {200, 503}
-    assert sum(answer.status_code == 200 for answer in answers) >= 64
+    assert sum(answer.status_code == 200 for answer in answers) >= 16
+    assert any(answer.status_code == 503 for answer in answers)
     assert ask(cluster, TINY).status_code == 200
     assert cluster.replicas(TINY) == before
 
@@ -97,8 +100,8 @@ def test_apply_changes_slo_counts_and_models_without_touching_an_engine(cluster:
 def test_requests_during_apply_all_succeed(cluster: ClusterProcess) -> None:
     """Serve takes a replica off its list for a moment while it changes its user_config."""
     slower = MODELS.replace(
-        "    kv_cache_gib: 0.25\n    max_in_flight: 64\n",
-        "    kv_cache_gib: 0.25\n    max_in_flight: 64\n    slo: {ttft_ms: 700}\n",
+        "    kv_cache_gib: 0.25\n    max_in_flight: 16\n",
+        "    kv_cache_gib: 0.25\n    max_in_flight: 16\n    slo: {ttft_ms: 700}\n",
     )
     path = cluster.write_config(slower)
     with ThreadPoolExecutor(2) as pool:

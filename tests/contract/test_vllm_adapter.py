@@ -1,0 +1,172 @@
+"""Everything we rely on in vLLM still exists in the pinned version; the message says what moved."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cluster.run_folder import store_folder
+from deployments.replica import free_port
+from engine.cpu import available_cores
+from engine.engine_process import EngineProcess
+from engine.failure import Failure
+from engine.guard import GENERATION_ROUTES
+from engine.health import HealthLimits
+from engine.health_watch import failure_of
+from engine.launch import EngineLaunch
+from engine.memory_budget import GIB
+from engine.probe import RUNNING, STEPS, WAITING, EngineProbe
+from engine.process_tree import is_alive
+from engine.vllm_command import vllm_command
+from engine.weights.source import parse_source
+from engine.weights.store import ModelStore
+
+pytestmark = pytest.mark.engine
+TOKEN = {"x-baryon-internal-token": "test"}
+MODEL = "tiny-random-llama"
+
+
+def test_the_snapshot_of_flags_is_vllms_own() -> None:
+    script = Path(__file__).with_name("snapshot_vllm_flags.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
+    now, kept = json.loads(done.stdout), json.loads(files("engine").joinpath("vllm_flags.json").read_text())
+    names_now, names_kept = set(now["flags"]), set(kept["flags"])
+    changed = {name for name in names_now & names_kept if now["flags"][name] != kept["flags"][name]}
+    moved = f"gone: {sorted(names_kept - names_now)}, new: {sorted(names_now - names_kept)}, changed: {sorted(changed)}"
+    assert now == kept, f"run {script.name} > engine/vllm_flags.json and look at engine/vllm_command.py; {moved}"
+
+
+def launch(port: int, tensor_parallel_size: int) -> EngineLaunch:
+    folder = ModelStore(store_folder()).materialise(parse_source(f"bundled:{MODEL}"))
+    return EngineLaunch(
+        model=MODEL,
+        model_path=folder,
+        device="cpu",
+        host="127.0.0.1",
+        port=port,
+        internal_token="test",
+        tensor_parallel_size=tensor_parallel_size,
+        kv_cache_bytes=GIB // 4,
+        engine_args={"max_model_len": 1024},
+    )
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def engine(
+    runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[EngineProcess, EngineProbe]]:
+    """One engine with two tensor-parallel workers, ended by the last test."""
+
+    async def start() -> tuple[EngineProcess, EngineProbe]:
+        asked = launch(free_port("127.0.0.1"), 2)
+        log = tmp_path_factory.mktemp("contract") / "engine.log"
+        process, probe = EngineProcess(vllm_command(asked, available_cores()), log, "contract"), EngineProbe(asked)
+        await probe.wait_ready(process, 240)
+        return process, probe
+
+    process, probe = runner.run(start())
+    yield process, probe
+    runner.run(process.kill())
+
+
+@pytest.fixture
+def client(engine: tuple[EngineProcess, EngineProbe]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=engine[1].url, headers=TOKEN, timeout=60) as client:
+        yield client
+
+
+def complete(client: httpx.Client, **more: object) -> httpx.Response:
+    return client.post("/v1/completions", json={"model": MODEL, "prompt": "one two", "max_tokens": 4, **more})
+
+
+def test_every_route_we_pass_on_exists(client: httpx.Client) -> None:
+    for _, path in sorted(GENERATION_ROUTES - {("POST", b"/v1/embeddings")}):
+        assert client.post(path.decode(), json={}).status_code not in (404, 405), path
+    for path in ("/v1/models", "/health", "/metrics"):
+        assert client.get(path).status_code == 200, path
+
+
+def test_without_our_token_there_is_nothing(engine: tuple[EngineProcess, EngineProbe]) -> None:
+    for path in ("/v1/models", "/metrics", "/tokenize", "/version", "/pause"):
+        assert httpx.get(engine[1].url + path).status_code == 404
+
+
+def test_the_context_length_is_told(client: httpx.Client) -> None:
+    assert client.get("/v1/models").json()["data"][0]["max_model_len"] == 1024
+
+
+def test_metrics_have_the_names_that_health_reads_and_steps_advance(client: httpx.Client) -> None:
+    def value(name: str) -> float:
+        lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(name + "{")]
+        assert lines, f"{name} is no metric of this vLLM"
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    before = value(STEPS)
+    complete(client, max_tokens=20, ignore_eos=True).raise_for_status()
+    assert value(STEPS) >= before + 19
+    assert (value(RUNNING), value(WAITING)) == (0, 0)
+
+
+def test_usage_tells_the_prefix_cache_hit(client: httpx.Client) -> None:
+    prompt = "a long prompt about hadrons " * 60
+    hits = [complete(client, prompt=prompt).json()["usage"]["prompt_tokens_details"]["cached_tokens"] for _ in range(2)]
+    assert hits[1] > hits[0]
+
+
+def test_errors_are_openais_object_and_our_request_id_is_kept(client: httpx.Client) -> None:
+    refused = complete(client, max_tokens=5000)
+    assert refused.status_code == 400
+    assert set(refused.json()["error"]) >= {"message", "type", "param", "code"}
+    answer = client.post("/v1/completions", json={"model": MODEL, "prompt": "x"}, headers={"x-request-id": "req-7"})
+    assert "req-7" in answer.json()["id"]
+
+
+def test_a_stream_ends_with_done(client: httpx.Client) -> None:
+    body = complete(client, stream=True, stream_options={"include_usage": True}).text.strip().split("\n\n")
+    assert body[-1] == "data: [DONE]"
+    assert json.loads(body[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 4
+
+
+def test_a_stopped_core_is_judged_hung_although_health_says_200(
+    runner: asyncio.Runner, engine: tuple[EngineProcess, EngineProbe], client: httpx.Client
+) -> None:
+    """Last: it ends the engine, and with it every process of its tree."""
+    import os
+    import signal
+
+    process, probe = engine
+    members = process.members()
+    workers = [member for member in members if "VLLM::Worker" in member.title]
+    core = next(member for member in members if "EngineCore" in member.title)
+    assert len(workers) == 2
+
+    async def hang() -> Failure:
+        async with httpx.AsyncClient(base_url=probe.url, headers=TOKEN, timeout=60) as asker:
+            body = {"model": MODEL, "prompt": "x", "max_tokens": 900, "ignore_eos": True, "stream": True}
+            async with asker.stream("POST", "/v1/completions", json=body) as response:
+                lines = response.aiter_lines()
+                await anext(lines)
+                while not (await probe.observe()).running:
+                    await asyncio.sleep(0.05)
+                os.kill(core.pid, signal.SIGSTOP)
+                failure = await failure_of(process, probe, lambda: HealthLimits(hang_timeout_s=5.0))
+                assert (await asker.get("/health")).status_code == 200
+                return failure
+
+    failure = runner.run(hang())
+    assert failure.cause == "hung"
+    assert "no step" in failure.message
+    runner.run(process.kill())
+    assert not any(map(is_alive, members))

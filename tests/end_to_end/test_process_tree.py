@@ -1,0 +1,67 @@
+"""Real vLLM: whichever process is killed, nothing of the engine is left ten seconds later."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.process_tree import Member, descendants, is_alive
+
+pytestmark = pytest.mark.engine
+
+SUPERVISOR = """
+import asyncio, sys
+from pathlib import Path
+from engine.cpu import available_cores
+from engine.engine_process import EngineProcess
+from engine.probe import EngineProbe
+from engine.vllm_command import vllm_command
+from tests.contract.test_vllm_adapter import launch
+from deployments.replica import free_port
+
+async def main():
+    asked = launch(free_port("127.0.0.1"), 1)
+    engine = EngineProcess(vllm_command(asked, available_cores()), Path(sys.argv[1]), "tree")
+    await EngineProbe(asked).wait_ready(engine, 240)
+    print("ready", flush=True)
+    while True:
+        engine.members()
+        await asyncio.sleep(0.2)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("victim", ["api server", "reaper", "supervisor"])
+async def test_nothing_is_left(victim: str, tmp_path: Path) -> None:
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, str(tmp_path / "engine.log")],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        assert supervisor.stdout is not None
+        async with asyncio.timeout(250):
+            assert await asyncio.to_thread(supervisor.stdout.readline) == b"ready\n"
+        tree = descendants(supervisor.pid)
+        os.kill(pid_of(victim, supervisor.pid, tree), signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while any(map(is_alive, tree)):
+                await asyncio.sleep(0.1)
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+
+
+def pid_of(victim: str, supervisor: int, tree: list[Member]) -> int:
+    assert any("VLLM::EngineCore" in member.title for member in tree)
+    if victim == "supervisor":
+        return supervisor
+    reaper = next(member for member in tree if "engine.reaper" in member.title)
+    if victim == "reaper":
+        return reaper.pid
+    return next(member.pid for member in tree if "api_server" in member.title and member is not reaper)

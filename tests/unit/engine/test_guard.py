@@ -1,0 +1,77 @@
+"""What reaches an engine's server: only listed routes, only with the token."""
+
+from typing import Any
+
+import pytest
+
+from engine.guard import RouteGuard
+
+
+class Inner:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.calls += 1
+        if scope["path"] == "/v1/messages":
+            raise RuntimeError("engine error")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"inner"})
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> tuple[RouteGuard, Inner]:
+    monkeypatch.setenv("BARYON_INTERNAL_TOKEN", "good")
+    inner = Inner()
+    return RouteGuard(inner), inner
+
+
+async def call(
+    guard: RouteGuard, method: str, path: str, token: bytes | None = b"good", raw: bytes | None = None
+) -> tuple[int, bytes]:
+    headers = [(b"x-baryon-internal-token", token)] if token is not None else []
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": raw or path.encode(), "headers": headers}
+    await guard(scope, lambda: None, send)  # type: ignore[arg-type, return-value]
+    return sent[0]["status"], sent[1]["body"]
+
+
+async def test_a_listed_route_with_the_token_goes_through(guarded: tuple[RouteGuard, Inner]) -> None:
+    assert await call(guarded[0], "POST", "/v1/completions") == (200, b"inner")
+    assert (await call(guarded[0], "GET", "/metrics"))[0] == 200
+
+
+@pytest.mark.parametrize("token", [None, b"", b"bad", b"goodx", b"goo"])
+async def test_without_the_token_nothing_exists(guarded: tuple[RouteGuard, Inner], token: bytes | None) -> None:
+    for path in ("/v1/completions", "/-/load", "/health"):
+        assert (await call(guarded[0], "POST", path, token))[0] == 404
+    assert guarded[1].calls == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "raw"),
+    [
+        ("POST", "/invocations", None),
+        ("POST", "/pause", None),
+        ("GET", "/v1/completions", None),
+        ("POST", "/v1/completions", b"/v1%2fcompletions"),
+        ("POST", "/v1/completions", b"//v1/completions"),
+        ("POST", "/tokenize/", None),
+    ],
+)
+async def test_off_the_list_nothing_exists(
+    guarded: tuple[RouteGuard, Inner], method: str, path: str, raw: bytes | None
+) -> None:
+    assert (await call(guarded[0], method, path, raw=raw))[0] == 404
+    assert guarded[1].calls == 0
+
+
+async def test_the_count_in_flight_returns_to_zero_whatever_happens(guarded: tuple[RouteGuard, Inner]) -> None:
+    assert await call(guarded[0], "GET", "/-/load") == (200, b'{"in_flight":0}')
+    with pytest.raises(RuntimeError):
+        await call(guarded[0], "POST", "/v1/messages")
+    assert await call(guarded[0], "GET", "/-/load") == (200, b'{"in_flight":0}')
