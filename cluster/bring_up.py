@@ -70,6 +70,13 @@ def placement_of(config: BaryonConfig, nodes: list[Node], auto: Device) -> Refus
         for model in config.models
         for _ in range(model.replicas.min)
     ]
+    spanning = next((shape for shape in shapes if len(shape.bundles) > 1), None)
+    if spanning is not None:
+        gpus = sum(count for count, _ in spanning.bundles)
+        return Refusal(
+            f"a replica of '{spanning.model}' needs {gpus:g} GPUs and the largest node has {largest:g}. This version starts "
+            "replicas inside one node only: lower tensor_parallel_size or pipeline_parallel_size, or use larger nodes."
+        )
     placed = place(shapes, usable)
     return placed if isinstance(placed, Refusal) else None
 

@@ -118,7 +118,14 @@ class ClientConnections(set["ClientConnection"]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.are_closing = False
         self._waiting: list[asyncio.Future[None]] = []
+
+    def shut_down(self) -> None:
+        """Let each finish its current answer; one that was accepted too late is closed as it opens."""
+        self.are_closing = True
+        for connection in list(self):
+            connection.shut_down()
 
     def remove_closed(self, connection: "ClientConnection") -> None:
         self.discard(connection)
@@ -166,6 +173,9 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
+        if self._connections.are_closing:
+            self.shut_down()
+            return
         self._arm(self._settings.request_timeout_s)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -46,8 +46,7 @@ class Gateway:
         self.app.draining = True
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
-            connection.shut_down()
+        self._connections.shut_down()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 await self._connections.emptied()
