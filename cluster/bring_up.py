@@ -74,8 +74,9 @@ def placement_of(config: BaryonConfig, nodes: list[Node], auto: Device) -> Refus
     if spanning is not None:
         gpus = sum(count for count, _ in spanning.bundles)
         return Refusal(
-            f"a replica of '{spanning.model}' needs {gpus:g} GPUs and the largest node has {largest:g}. This version starts "
-            "replicas inside one node only: lower tensor_parallel_size or pipeline_parallel_size, or use larger nodes."
+            f"a replica of '{spanning.model}' needs {gpus:g} GPUs and the largest node has {largest:g}. This version "
+            "starts replicas inside one node only: lower tensor_parallel_size or "
+            "pipeline_parallel_size, or use larger nodes."
         )
     placed = place(shapes, usable)
     return placed if isinstance(placed, Refusal) else None
