@@ -34,6 +34,8 @@ from engine.weights.store import ModelStore
 logger = logging.getLogger(__name__)
 
 EXIT_ENGINE_LOST = 70
+EXIT_NODE_LOST = 71
+RAYLET_LOOK_PERIOD_S = 1.0
 PORT_ATTEMPTS = 3
 DRAIN_POLL_S = 0.2
 WARM_UP_TIMEOUT_S = 300.0
@@ -86,7 +88,7 @@ class Replica:
             raise
         self._limits = ReplicaLimits(hang_timeout_s=120.0, drain_timeout_s=60.0)
         self._stages.enter("ready")
-        self._watching = asyncio.create_task(self._give_up_with_the_engine())
+        self._watching = asyncio.gather(self._give_up_with_the_engine(), self._give_up_with_the_raylet(os.getppid()))
 
     def record_replica_metadata(self) -> dict[str, Any]:
         """What gateways learn of this replica, once it is ready."""
@@ -221,6 +223,14 @@ class Replica:
         await self._engine.kill()
         await self._stages.failed(failure.cause, failure.message)
         os._exit(EXIT_ENGINE_LOST)
+
+    async def _give_up_with_the_raylet(self, raylet_pid: int) -> None:
+        """A worker whose raylet was killed may live on for a while (Ray 2.60), and its engine with it."""
+        while os.getppid() == raylet_pid:  # noqa: ASYNC110
+            await asyncio.sleep(RAYLET_LOOK_PERIOD_S)
+        logger.error("the raylet is gone, and this node with it")
+        await self._engine.kill()
+        os._exit(EXIT_NODE_LOST)
 
 
 def free_port(host: str) -> int:

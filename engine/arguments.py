@@ -74,7 +74,10 @@ def known_flags() -> Mapping[str, Flag]:
 
 
 def problem_with(name: str, value: Any) -> str | None:
-    """What is wrong with this engine argument, in a sentence that names the nearest valid one; None if nothing is."""
+    """What is wrong with this engine argument, in a sentence that names the nearest valid one; None if nothing is.
+
+    Null is right for every argument: it takes our default away, and vLLM's own holds.
+    """
     if name in OWNED:
         return f"is set by {OWNED[name]}, not in engine_args"
     if name in REFUSED:
@@ -83,10 +86,14 @@ def problem_with(name: str, value: Any) -> str | None:
     if flag is None:
         near = difflib.get_close_matches(name.replace("-", "_"), known_flags(), n=1)
         return "is no vLLM argument" + (f"; did you mean {near[0]}?" if near else "")
+    if value is None:
+        return None
     if flag.boolean and not isinstance(value, bool):
         return f"expects true or false, got {value!r}"
     if flag.choices and not isinstance(value, list) and str(value) not in flag.choices:
         return f"expects one of {', '.join(flag.choices)}; got {value!r}"
+    if any(str(item).startswith("--") for item in (value if isinstance(value, list) else [value])):
+        return f"would be read as another argument; got {value!r}"
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.failure import Failure, classify
 from engine.launch import Command
 from engine.line_log import LineLog
-from engine.process_tree import Member, descendants, kill_all, read_member
+from engine.process_tree import Member, descendants, is_alive, kill_all, read_member
 from engine.reaper import STOP
 
 LAST_WORDS_TIMEOUT_S = 2.0
@@ -42,7 +42,9 @@ class EngineProcess:
         """The engine's processes now, the reaper first; remembered, so that they can be killed should it die."""
         reaper = read_member(self._process.pid)
         if reaper is not None and not reaper.is_zombie:
-            self._members = {member.pid: member for member in (reaper, *descendants(reaper.pid))}
+            seen = {member.pid: member for member in (reaper, *descendants(reaper.pid))}
+            if is_alive(reaper):
+                self._members = seen
         return list(self._members.values())
 
     def failure(self) -> Failure:

@@ -106,17 +106,22 @@ def classify(exit_code: int | None, log_tail: Sequence[str]) -> Failure:
             if rule.pattern.search(log_tail[index]) and not _NOISE.search(log_tail[index]):
                 words = " ".join(map(_words, log_tail[index : index + 1 + rule.lines_after]))
                 return Failure(rule.cause, f"{rule.advice} The engine said: {words}")
-    if exit_code is not None and exit_code > 128:
-        number = exit_code - 128
-        name = signal.Signals(number).name if number in signal.valid_signals() else str(number)
-        hint = " The kernel's out-of-memory killer sends this signal too." if number == signal.SIGKILL else ""
-        return Failure("killed", f"The engine was ended by {name}.{hint}")
+    if exit_code is not None and (ended_by := _signal(exit_code - 128)) is not None:
+        hint = " The kernel's out-of-memory killer sends this signal too." if ended_by == signal.SIGKILL else ""
+        return Failure("killed", f"The engine was ended by {ended_by.name}.{hint}")
     lost = next((line for line in reversed(log_tail) if "[reaper]" in line and "is gone" in line), None)
     if lost is not None:
         return Failure("killed", f"A process of the engine ended without a word: {_words(lost)}")
     last_error = next(filter(_names_an_error, reversed(log_tail)), None)
     said = f"The engine said: {_words(last_error)}" if last_error else "It left no error in its log."
     return Failure("unknown", f"The engine exited with code {exit_code}. {said}")
+
+
+def _signal(number: int) -> signal.Signals | None:
+    try:
+        return signal.Signals(number)
+    except ValueError:
+        return None
 
 
 def _names_an_error(line: str) -> bool:

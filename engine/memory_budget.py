@@ -32,12 +32,17 @@ def kv_cache_bytes(available_bytes: int, weights_bytes: int) -> int:
 
 
 def available_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The smaller of what the machine has free and what this container's limit leaves."""
+    """The smaller of what the machine has free and what this container's limit leaves.
+
+    Files in the page cache count as used by a container, and just-written weights are files; the kernel drops those it
+    lists as inactive when memory is needed.
+    """
     fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     machine_bytes = int(fields["MemAvailable"].split()[0]) * 1024
     try:
         limit = (cgroup / "memory.max").read_text().strip()
         used = int((cgroup / "memory.current").read_text())
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     except OSError:
         return machine_bytes
-    return machine_bytes if limit == "max" else min(machine_bytes, int(limit) - used)
+    return machine_bytes if limit == "max" else min(machine_bytes, int(limit) - used + int(stat["inactive_file"]))

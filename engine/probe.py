@@ -42,6 +42,7 @@ class EngineProbe:
         while not await self._answers():
             if engine.ended.is_set():
                 raise EngineFailed(engine.failure())
+            engine.members()
             if time.monotonic() >= deadline_s:
                 raise EngineFailed(
                     Failure(
@@ -58,11 +59,14 @@ class EngineProbe:
         return int(models["data"][0]["max_model_len"])
 
     async def canary(self, timeout_s: float) -> bool:
-        """Whether one token (or one embedding) comes back in time."""
+        """Whether one token (or one embedding) comes back in time.
+
+        A refusal (4xx) counts as yes: it judges the request, not the engine.
+        """
         path = "/v1/embeddings" if self._pools else "/v1/completions"
         body = {"model": self._model, **({"input": "a"} if self._pools else {"prompt": "a", "max_tokens": 1})}
         try:
-            return (await self._client.post(path, json=body, timeout=timeout_s)).is_success
+            return (await self._client.post(path, json=body, timeout=timeout_s)).status_code < 500
         except httpx.HTTPError:
             return False
 

@@ -69,7 +69,10 @@ def _watch(child: "subprocess.Popen[bytes]", wake_reader: int) -> int:
 
 
 def _end(child: "subprocess.Popen[bytes]", code: int) -> int:
-    survivors = kill_all(descendants(os.getpid()))
+    """Again for whatever was forked, and so adopted, between a look and its signal."""
+    survivors: list[Member] = []
+    while not survivors and (alive := [member for member in descendants(os.getpid()) if not member.is_zombie]):
+        survivors = kill_all(alive)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(1)
     for member in survivors:

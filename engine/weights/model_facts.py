@@ -12,7 +12,7 @@ _SAFETENSORS_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8
 
 
 class ModelFactsError(Exception):
-    """The folder's config.json does not describe a transformer this can size."""
+    """The folder's config.json or weights do not describe a transformer this can size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def read_model_facts(folder: Path) -> ModelFacts:
     """Read config.json and the headers of the safetensors files, if there are any.
 
     Raises:
-        ModelFactsError: config.json is absent, or lacks a dimension.
+        ModelFactsError: config.json is absent or lacks a dimension, or a safetensors header cannot be read.
     """
     try:
         config = orjson.loads((folder / "config.json").read_bytes())
@@ -85,9 +85,14 @@ def read_model_facts(folder: Path) -> ModelFacts:
 
 def _safetensors_size(path: Path) -> tuple[int, int]:
     """Elements and bytes, from the header alone (format: 8-byte little-endian length, then JSON)."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, Any] = orjson.loads(file.read(length))
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError(f"it is said to be {length} bytes long")
+            header: dict[str, Any] = orjson.loads(file.read(length))
+    except (OSError, struct.error, ValueError) as error:
+        raise ModelFactsError(f"{path} has no readable safetensors header: {error}") from error
     tensors = [entry for name, entry in header.items() if name != "__metadata__"]
     elements = [(_product(entry["shape"]), _SAFETENSORS_BYTES.get(entry["dtype"], 2)) for entry in tensors]
     return sum(count for count, _ in elements), sum(count * size for count, size in elements)

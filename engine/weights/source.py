@@ -8,7 +8,8 @@ from pathlib import Path
 from engine.weights.bundled import BUNDLED
 
 DEFAULT_REVISION = "main"
-_HUB_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_REVISION = re.compile(r"(?!.*\.\.)(?!.*\.lock$)\w[\w./+-]*")
 
 
 class SourceError(ValueError):
@@ -48,7 +49,7 @@ def parse_source(text: str) -> Source:
     if colon and kind == "hf":
         return _hub(rest)
     if text.startswith(("/", "./", "../", "~")):
-        return Local(Path(text).expanduser())
+        return _local(text)
     raise SourceError(
         f"{text!r} is no model source. Expected bundled:NAME ({', '.join(BUNDLED)}), hf:ORG/NAME@REVISION, "
         "or a folder that starts with / or ./"
@@ -68,4 +69,15 @@ def _hub(rest: str) -> Hub:
         raise SourceError(f"{repository!r} is no hub repository: expected hf:ORG/NAME@REVISION")
     if at and not revision:
         raise SourceError(f"hf:{rest}: nothing stands after @; name a branch, tag or commit, or leave @ out")
+    if at and not _REVISION.fullmatch(revision):
+        raise SourceError(f"{revision!r} is no revision: expected a branch, tag or commit after @")
     return Hub(repository, revision or DEFAULT_REVISION)
+
+
+def _local(text: str) -> Local:
+    if "\0" in text:
+        raise SourceError(f"{text!r} is no folder: a path has no NUL character")
+    try:
+        return Local(Path(text).expanduser())
+    except RuntimeError as error:
+        raise SourceError(f"{text!r}: no home folder is known for this user; write the whole path") from error

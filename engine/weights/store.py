@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,11 +76,15 @@ class ModelStore:
         return False
 
     def _make(self, source: Bundled | Hub, folder: Path, on_progress: OnProgress) -> None:
-        unfinished = folder.with_name(folder.name + UNFINISHED)
+        """A hub's download resumes in its folder. A bundled model starts afresh, in a folder that no child process of
+        a killed predecessor still writes to."""
+        attempt = unfinished = folder.with_name(folder.name + UNFINISHED)
         if isinstance(source, Bundled):
             shutil.rmtree(unfinished, ignore_errors=True)
             self._check_room(BUNDLED[source.name].disk_bytes)
-        out, scratch = unfinished / "model", unfinished / "scratch"
+            unfinished.mkdir(exist_ok=True)
+            attempt = Path(tempfile.mkdtemp(dir=unfinished))
+        out, scratch = attempt / "model", attempt / "scratch"
         for made in (out, scratch):
             made.mkdir(parents=True, exist_ok=True)
         try:
@@ -91,12 +96,13 @@ class ModelStore:
             on_progress(Progress("verify", "checksums"))
             check_is_model(out)
             write_manifest(out)
-        except OSError:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        except (OSError, ModelStoreError) as error:
+            if isinstance(error, OSError) or isinstance(source, Bundled):
+                shutil.rmtree(unfinished, ignore_errors=True)
             raise
         out.rename(folder)
         sync(folder.parent)
-        shutil.rmtree(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
     def _check_room(self, needed_bytes: int) -> None:
         free_bytes = shutil.disk_usage(self._root).free

@@ -24,8 +24,9 @@ START_TIMEOUT_S = 240.0
 class ClusterProcess:
     """`text` is a baryon.yaml with PORT and DASHBOARD_PORT to be filled in."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, gateway_processes: int = 1) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bn-", dir="/tmp"))
+        self._gateway_processes = gateway_processes
         self.port = free_port()
         self.dashboard_port = free_port()
         self.environment = {**os.environ, "BARYON_RUN_DIR": str(self.folder / "run"), "PYTHONUNBUFFERED": "1"}
@@ -35,7 +36,8 @@ class ClusterProcess:
 
     def write_config(self, text: str) -> Path:
         path = self.folder / "baryon.yaml"
-        gateway = f"gateway: {{port: {self.port}}}\nray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
+        gateway = f"gateway: {{port: {self.port}, processes: {self._gateway_processes}}}\n"
+        gateway += f"ray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
         path.write_text(gateway + text)
         return path
 
