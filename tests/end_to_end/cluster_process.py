@@ -109,7 +109,8 @@ class ClusterProcess:
         if self.process.poll() is not None:
             return []
         tree = self.tree()
-        self._live.__exit__()
+        if hasattr(self, "_live"):
+            self._live.__exit__()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(120)
         deadline_s = time.monotonic() + 10

@@ -43,10 +43,12 @@ models:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ClusterProcess]:
     process = ClusterProcess(MODELS)
-    process.start()
-    yield process
-    left = process.stop()
-    process.remove()
+    try:
+        process.start()
+        yield process
+        left = process.stop()
+    finally:
+        process.remove()
     assert not left, f"processes outlived the cluster: {left}"
 
 

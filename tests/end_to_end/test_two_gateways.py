@@ -22,9 +22,11 @@ models:
 @pytest.fixture(scope="module")
 def small() -> Iterator[ClusterProcess]:
     cluster = ClusterProcess(MODELS, gateway_processes=2)
-    cluster.start()
-    yield cluster
-    cluster.remove()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
 
 
 def gateways(cluster: ClusterProcess) -> dict[str, int]:
