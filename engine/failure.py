@@ -55,17 +55,18 @@ _RULES = (
         re.compile(
             r"out of memory|OutOfMemoryError|Cannot allocate memory|std::bad_alloc|No available memory for the cache"
             r"|larger than the (?:available|maximum number of tokens) .*KV cache|KV cache .* is (?:larger|needed)"
-            r"|Free memory on device|not enough memory|DefaultCPUAllocator",
+            r"|Free memory on device|not enough memory|DefaultCPUAllocator|less than requested memory for kv",
             re.IGNORECASE,
         ),
-        "Lower max_model_len, raise tensor_parallel_size, or serve a smaller model; `baryon plan` shows what fits.",
+        "Lower max_model_len or the KV cache, raise tensor_parallel_size, or serve a smaller model; `baryon plan` shows what fits.",
     ),
     _Rule(
         "bad_weights",
         re.compile(
             r"SafetensorError|HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer|header too large"
             r"|incomplete metadata|Cannot find any model weights|size mismatch|shape mismatch"
-            r"|were not initialized from checkpoint|unexpected EOF|file is corrupt",
+            r"|were not initialized from checkpoint|unexpected EOF|file is corrupt"
+            r"|cannot fit 'int' into an index-sized integer|'utf-8' codec can't decode|must match the size of tensor",
             re.IGNORECASE,
         ),
         "The weight files are damaged or belong to another model; remove them from the model store and start again.",
@@ -90,9 +91,10 @@ _RULES = (
     ),
 )
 _NOISE = re.compile(
-    r"\b(?:INFO|DEBUG)\b|Engine core initialization failed|See root cause above|Traceback|resource_tracker"
+    r"\b(?:INFO|DEBUG|WARNING)\b|Engine core initialization failed|See root cause above|Traceback|resource_tracker"
     r"|EngineDeadError"
 )
+_LOST = re.compile(r"^\[reaper\] (?P<title>.+ \(pid (?P<pid>\d+)\)) is gone")
 _PREFIX = re.compile(r"^(?:\([^)]*\)\s*)*(?:(?:ERROR|INFO|WARNING)\s+[\d-]+ [\d:.]+ \[[^\]]*\]\s*)?")
 
 
@@ -109,10 +111,13 @@ def classify(exit_code: int | None, log_tail: Sequence[str]) -> Failure:
     if exit_code is not None and (ended_by := _signal(exit_code - 128)) is not None:
         hint = " The kernel's out-of-memory killer sends this signal too." if ended_by == signal.SIGKILL else ""
         return Failure("killed", f"The engine was ended by {ended_by.name}.{hint}")
-    lost = next((line for line in reversed(log_tail) if "[reaper]" in line and "is gone" in line), None)
+    errors = [line for line in log_tail if _names_an_error(line)]
+    lost = next(filter(None, map(_LOST.search, reversed(log_tail))), None)
     if lost is not None:
-        return Failure("killed", f"A process of the engine ended without a word: {_words(lost)}")
-    last_error = next(filter(_names_an_error, reversed(log_tail)), None)
+        errors = [line for line in errors if f"pid={lost['pid']})" in line]
+        if not errors:
+            return Failure("killed", f"A process of the engine ended without a word: {lost['title']}")
+    last_error = errors[-1] if errors else None
     said = f"The engine said: {_words(last_error)}" if last_error else "It left no error in its log."
     return Failure("unknown", f"The engine exited with code {exit_code}. {said}")
 

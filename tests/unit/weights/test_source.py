@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.weights.source import Bundled, Hub, Local, SourceError, parse_source
+from engine.weights.store import ModelStore
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,12 @@ def test_the_three_forms(text: str, source: object) -> None:
         ("hf:org/name@", "nothing stands after @"),
         ("org/name", "is no model source"),
         ("s3://bucket/x", "is no model source"),
+        ("hf:../..", "expected hf:ORG/NAME@REVISION"),
+        ("hf:org/name@..", "is no revision"),
+        ("hf:org/name@a/../../b", "is no revision"),
+        ("hf:org/name@main.lock", "is no revision"),
+        ("~no-such-user/model", "write the whole path"),
+        ("/models/\0", "no NUL"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, words: str) -> None:
@@ -38,9 +45,15 @@ def test_what_is_wrong_is_said(text: str, words: str) -> None:
         parse_source(text)
 
 
-@given(st.text(max_size=30))
-def test_any_text_is_a_source_or_an_error(text: str) -> None:
+@given(st.tuples(st.sampled_from(["", "bundled:", "hf:", "hf:org/name@", "~", "/", "./"]), st.text(max_size=30)))
+def test_any_text_is_an_error_or_a_source_whose_folder_is_below_the_store(parts: tuple[str, str]) -> None:
     try:
-        assert parse_source(text)
+        source = parse_source("".join(parts))
     except SourceError as error:
         assert str(error)
+        return
+    if not isinstance(source, Local):
+        folder = ModelStore(Path("/store")).folder(source)
+        assert ".." not in folder.parts
+        assert folder.parts[:2] == ("/", "store")
+        assert len(folder.parts) == (4 if isinstance(source, Bundled) else 5)
