@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.conftest import CHAT, MODELS, SIMULATED, TINY
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
-LONG = {"max_tokens": 900, "ignore_eos": True, "stream": True}
+LONG = {"max_tokens": 1500, "ignore_eos": True, "stream": True}
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
@@ -31,21 +32,21 @@ def ask(cluster: ClusterProcess, model: str, max_tokens: int = 4) -> httpx.Respo
     return cluster.post("/v1/completions", {"model": model, "prompt": "one two", "max_tokens": max_tokens})
 
 
-def running(cluster: ClusterProcess, model: str) -> int:
+def running(replica: dict[str, Any]) -> int:
     """Requests that the engine itself says it runs, asked past the gateway."""
-    replica = cluster.replica_metadata(model)
     headers = {"x-baryon-internal-token": replica["token"]}
     text = httpx.get(f"{replica['url']}/metrics", headers=headers, timeout=20).text
     return parse_metrics(text, 0.0).running or 0
 
 
 def test_a_client_that_leaves_ends_its_generation(cluster: ClusterProcess) -> None:
-    body = {"model": TINY, "prompt": "count", **LONG}
+    replica = cluster.replica_metadata(CHAT)
+    body = {"model": CHAT, "prompt": "count", **LONG}
     with httpx.stream("POST", f"{cluster.url}/v1/completions", json=body, timeout=60) as response:
         lines = response.iter_lines()
         next(lines)
-        wait_for(lambda: running(cluster, TINY) == 1, 5, "the engine says that it runs")
-    wait_for(lambda: running(cluster, TINY) == 0, 10, "the engine stops generating")
+        wait_for(lambda: running(replica) == 1, 10, "the engine says that it runs")
+    wait_for(lambda: running(replica) == 0, 10, "the engine stops generating")
 
 
 def test_a_full_cluster_answers_503_with_retry_after_and_no_replica_restarts(cluster: ClusterProcess) -> None:
