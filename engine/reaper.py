@@ -27,6 +27,7 @@ TICK_S = 0.5
 LONG_LIVED_TITLE = "VLLM::"
 STOP = b"T"
 STOP_GRACE_S = 5.0
+KILL_DEADLINE_S = 5.0
 LOST_MEMBER_EXIT = 75
 
 
@@ -70,9 +71,11 @@ def _watch(child: "subprocess.Popen[bytes]", wake_reader: int) -> int:
 
 def _end(child: "subprocess.Popen[bytes]", code: int) -> int:
     """Again for whatever was forked, and so adopted, between a look and its signal."""
-    survivors: list[Member] = []
-    while not survivors and (alive := [member for member in descendants(os.getpid()) if not member.is_zombie]):
-        survivors = kill_all(alive)
+    end_s = time.monotonic() + KILL_DEADLINE_S
+    while survivors := [member for member in descendants(os.getpid()) if not member.is_zombie]:
+        kill_all(survivors)
+        if time.monotonic() >= end_s:
+            break
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(1)
     for member in survivors:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from engine.arguments import command_line, known_flags, problem_with
 from engine.cpu import thread_binding
 from engine.launch import TOKEN_VARIABLE, EngineLaunch, Rank
-from engine.memory_budget import GIB, LARGEST_DEFAULT_BYTES, NotEnoughMemory, kv_cache_bytes
+from engine.memory_budget import (
+    GIB,
+    LARGEST_DEFAULT_BYTES,
+    NotEnoughMemory,
+    available_memory_bytes,
+    kv_cache_bytes,
+)
 from engine.vllm_command import vllm_command
 
 
@@ -50,6 +56,10 @@ def test_an_operators_arguments_win_over_ours() -> None:
     assert words(argv, "--max-num-seqs") == "3"
 
 
+def test_null_takes_our_default_away_so_that_vllms_own_holds() -> None:
+    assert "--dtype" not in vllm_command(launch(engine_args={"dtype": None}), (0,)).argv
+
+
 def test_cpu_defaults_do_not_reach_a_gpu() -> None:
     argv = vllm_command(launch(device="cuda"), (0,)).argv
     assert "--dtype" not in argv
@@ -86,6 +96,8 @@ def test_every_worker_has_cores_and_none_is_idle(cores: list[int], workers: int)
         ("trust_remote_code", True, "refused"),
         ("enforce_eager", 1, "true or false"),
         ("dtype", "float31", "expects one of"),
+        ("chat_template", "--trust-remote-code", "read as another argument"),
+        ("lora_modules", ["a=b", "--trust-remote-code"], "read as another argument"),
     ],
 )
 def test_an_argument_that_cannot_work_is_explained(name: str, value: object, words: str) -> None:
@@ -103,6 +115,9 @@ def test_an_argument_that_cannot_work_is_explained(name: str, value: object, wor
         ("hf_overrides", {"a": 1}, ("--hf-overrides", '{"a": 1}')),
         ("lora_modules", ["a=b", "c=d"], ("--lora-modules", "a=b", "c=d")),
         ("seed", None, ()),
+        ("seed", -1, ("--seed", "-1")),
+        ("dtype", None, ()),
+        ("enforce_eager", None, ()),
     ],
 )
 def test_values_become_flags(name: str, value: object, line: tuple[str, ...]) -> None:
@@ -125,3 +140,22 @@ def test_a_kv_cache_is_useful_bounded_and_leaves_half(available: int, weights: i
     else:
         assert GIB // 4 <= cache <= LARGEST_DEFAULT_BYTES
         assert cache <= (available - weights) // 2
+
+
+def container(folder: Path, limit: str, used_gib: int, droppable_files_gib: int) -> tuple[Path, Path]:
+    (folder / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable:   {64 * GIB // 1024} kB\n")
+    (folder / "memory.max").write_text(limit + "\n")
+    (folder / "memory.current").write_text(f"{used_gib * GIB}\n")
+    (folder / "memory.stat").write_text(f"anon 1\ninactive_file {droppable_files_gib * GIB}\nactive_file 9\n")
+    return folder / "meminfo", folder
+
+
+def test_a_containers_limit_counts_and_files_it_can_drop_do_not(tmp_path: Path) -> None:
+    """The weights that were just downloaded fill the page cache."""
+    assert available_memory_bytes(*container(tmp_path, str(16 * GIB), 14, 10)) == 12 * GIB
+
+
+def test_without_a_limit_the_machine_counts(tmp_path: Path) -> None:
+    assert available_memory_bytes(*container(tmp_path, "max", 14, 10)) == 64 * GIB
+    assert available_memory_bytes(tmp_path / "meminfo", tmp_path / "no-cgroup") == 64 * GIB
+    assert available_memory_bytes(*container(tmp_path, str(1 << 50), 1, 0)) == 64 * GIB

@@ -1,4 +1,4 @@
-"""Causes are read from what engines really say: `tails/` has vLLM 0.32's own last lines, each mistake made on purpose."""
+"""Causes are read from what engines really say: `tails/` has vLLM 0.32's own words, provoked."""
 
 from pathlib import Path
 

@@ -1,20 +1,24 @@
 """What reaches an engine's server: only listed routes, only with the token."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from engine.guard import RouteGuard
+from engine.guard import GENERATION_ROUTES, RouteGuard
 
 
 class Inner:
     def __init__(self) -> None:
         self.calls = 0
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.calls += 1
         if scope["path"] == "/v1/messages":
             raise RuntimeError("engine error")
+        await self.may_go_on.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"inner"})
 
@@ -75,3 +79,44 @@ async def test_the_count_in_flight_returns_to_zero_whatever_happens(guarded: tup
     with pytest.raises(RuntimeError):
         await call(guarded[0], "POST", "/v1/messages")
     assert await call(guarded[0], "GET", "/-/load") == (200, b'{"in_flight":0}')
+
+
+async def test_load_tells_the_generations_inside_and_only_those(guarded: tuple[RouteGuard, Inner]) -> None:
+    guard, inner = guarded
+    inner.may_go_on.clear()
+    paths = [path.decode() for _, path in sorted(GENERATION_ROUTES) if path != b"/v1/messages"]
+    running = [asyncio.create_task(call(guard, "POST", path)) for path in paths]
+    running.append(asyncio.create_task(call(guard, "GET", "/metrics")))
+    await asyncio.sleep(0)
+    assert await call(guard, "GET", "/-/load") == (200, b'{"in_flight":%d}' % len(paths))
+    running[0].cancel()
+    await asyncio.wait(running[:1])
+    assert await call(guard, "GET", "/-/load") == (200, b'{"in_flight":%d}' % (len(paths) - 1))
+    inner.may_go_on.set()
+    await asyncio.gather(*running[1:])
+    assert await call(guard, "GET", "/-/load") == (200, b'{"in_flight":0}')
+
+
+async def test_a_websocket_does_not_reach_the_engine(guarded: tuple[RouteGuard, Inner]) -> None:
+    headers = [(b"x-baryon-internal-token", b"good")]
+    scope = {"type": "websocket", "path": "/v1/realtime", "raw_path": b"/v1/realtime", "headers": headers}
+
+    async def ignore(_: Any) -> None:
+        pass
+
+    await guarded[0](scope, lambda: None, ignore)  # type: ignore[arg-type, return-value]
+    assert guarded[1].calls == 0
+
+
+async def test_the_servers_own_start_and_end_pass(guarded: tuple[RouteGuard, Inner]) -> None:
+    async def ignore(_: Any) -> None:
+        pass
+
+    await guarded[0]({"type": "lifespan", "path": ""}, lambda: None, ignore)  # type: ignore[arg-type, return-value]
+    assert guarded[1].calls == 1
+
+
+def test_without_a_token_the_server_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BARYON_INTERNAL_TOKEN", raising=False)
+    with pytest.raises(KeyError):
+        RouteGuard(Inner())

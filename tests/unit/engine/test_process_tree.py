@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from engine.engine_process import EngineProcess
-from engine.launch import Command
+from engine.failure import EngineFailed
+from engine.launch import Command, EngineLaunch
+from engine.probe import EngineProbe
 from engine.process_tree import Member, descendants, is_alive, kill_all, read_member, send_signal
 
 WORKER = "import setproctitle, time; setproctitle.setproctitle('VLLM::Worker'); time.sleep(600)"
@@ -28,6 +30,8 @@ print('started', flush=True)
 time.sleep(600)
 """
 COMMAND = Command((sys.executable, "-c", SERVER), {})
+NOBODY_LISTENS_PORT = 9
+LAUNCH = EngineLaunch("m", Path("/w"), "cpu", "127.0.0.1", NOBODY_LISTENS_PORT, "token")
 
 
 async def started(tmp_path: Path) -> tuple[EngineProcess, dict[str, Member]]:
@@ -82,6 +86,95 @@ asyncio.run(main())
         async with asyncio.timeout(10):
             while any(map(is_alive, tree)):
                 await asyncio.sleep(0.05)
+
+
+async def test_a_reaper_killed_while_the_engine_still_loads_leaves_nothing(tmp_path: Path) -> None:
+    """Nobody but `wait_ready` looks at the processes then; loading may take half an hour."""
+    engine = EngineProcess(COMMAND, tmp_path / "engine.log", "r1")
+    probe = EngineProbe(LAUNCH)
+    waiting = asyncio.create_task(probe.wait_ready(engine, 60))
+    tree: list[Member] = []
+    async with asyncio.timeout(20):
+        while not any(member.title == "VLLM::Worker" for member in tree):
+            tree = descendants(os.getpid())
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        os.kill(next(member.pid for member in tree if "engine.reaper" in member.title), signal.SIGKILL)
+        with pytest.raises(EngineFailed, match="killed"):
+            await waiting
+    assert not any(map(is_alive, tree))
+    await probe.close()
+
+
+async def test_an_engine_that_is_not_ready_in_time_says_its_last_line(tmp_path: Path) -> None:
+    engine = EngineProcess(COMMAND, tmp_path / "engine.log", "r1")
+    probe = EngineProbe(LAUNCH)
+    with pytest.raises(EngineFailed, match=r"start_timeout.*its last line was: (started|.none.)"):
+        await probe.wait_ready(engine, 1.0)
+    await engine.kill()
+    await probe.close()
+
+
+async def test_orphans_are_adopted_and_end_with_the_engine(tmp_path: Path) -> None:
+    """Twice forked and in a session of its own: a parent-death signal would not reach it."""
+    orphan = "import os, time\nif os.fork(): os._exit(0)\nos.setsid(); time.sleep(600)"
+    server = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {orphan!r}]); "
+    stays = Command((sys.executable, "-c", server + "print('started', flush=True); time.sleep(600)"), {})
+    engine = EngineProcess(stays, tmp_path / "log", "r")
+    async with asyncio.timeout(20):
+        while "started" not in engine.log.tail():
+            await asyncio.sleep(0.05)
+        reaper, *below = engine.members()
+        assert len(below) == 2
+        os.kill(below[0].pid, signal.SIGKILL)
+        await engine.ended.wait()
+    assert not any(map(is_alive, (reaper, *below)))
+
+
+async def test_processes_that_fork_while_they_are_killed_do_not_escape(tmp_path: Path) -> None:
+    mark = f"baryon-forker-{os.getpid()}"
+    forks = "import os, time\nprint('started', flush=True)\nwhile True:\n if os.fork(): time.sleep(0.005); os._exit(0)"
+    server = (
+        f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {forks!r}, {mark!r}]); time.sleep(600)"
+    )
+    engine = EngineProcess(Command((sys.executable, "-c", server), {}), tmp_path / "log", "r")
+    async with asyncio.timeout(20):
+        while "started" not in engine.log.tail():
+            await asyncio.sleep(0.05)
+        await engine.stop()
+    assert not [path.name for path in Path("/proc").glob("[0-9]*") if titled(int(path.name), mark)]
+
+
+def titled(pid: int, mark: str) -> bool:
+    member = read_member(pid)
+    return member is not None and mark in member.title and not member.is_zombie
+
+
+async def test_an_engine_that_ends_well_in_time_keeps_its_own_exit_code(tmp_path: Path) -> None:
+    code = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('bye', flush=True), sys.exit(0)))"
+    engine = EngineProcess(
+        Command((sys.executable, "-c", code + "; print('up', flush=True); time.sleep(600)"), {}), tmp_path / "log", "r"
+    )
+    async with asyncio.timeout(20):
+        while not engine.log.tail():
+            await asyncio.sleep(0.05)
+        await engine.stop()
+    assert engine.log.tail() == ["up", "bye"]
+    assert engine.failure().message.startswith("The engine exited with code 0.")
+
+
+async def test_an_engine_that_ignores_the_request_to_stop_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
+    engine = EngineProcess(Command((sys.executable, "-c", code), {}), tmp_path / "log", "r")
+    async with asyncio.timeout(20):
+        while not engine.log.tail():
+            await asyncio.sleep(0.05)
+        members = engine.members()
+        await engine.stop()
+    assert not any(map(is_alive, members))
+    assert engine.failure().cause == "killed"
 
 
 def test_a_recycled_pid_is_left_alone() -> None:
