@@ -58,8 +58,8 @@ _RULES = (
             r"|Free memory on device|not enough memory|DefaultCPUAllocator|less than requested memory for kv",
             re.IGNORECASE,
         ),
-        "Lower max_model_len or the KV cache, raise tensor_parallel_size, or serve a smaller model; `baryon plan` shows "
-        "what fits.",
+        "Lower max_model_len or the KV cache, raise tensor_parallel_size, or serve a smaller model; `baryon plan` shows"
+        " what fits.",
     ),
     _Rule(
         "bad_weights",

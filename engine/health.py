@@ -11,12 +11,17 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at the engine. `steps` is its count of scheduler iterations so far; None fields: it did not answer."""
+    """One look at the engine. None fields: it did not answer.
+
+    `steps` counts iterations that made a token; a prompt's chunks before the last make none, and show as a changed
+    `kv_cache_usage` (a share of 1).
+    """
 
     at_s: float
     steps: int | None
     running: int | None
     waiting: int | None
+    kv_cache_usage: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Health:
     """What is remembered between looks."""
 
     steps: int
+    kv_cache_usage: float
     progress_at_s: float
     answered_at_s: float
     has_work: bool
@@ -42,18 +48,20 @@ class Verdict:
 
 
 def at_start(now_s: float) -> Health:
-    return Health(steps=0, progress_at_s=now_s, answered_at_s=now_s, has_work=False)
+    return Health(steps=0, kv_cache_usage=0.0, progress_at_s=now_s, answered_at_s=now_s, has_work=False)
 
 
 def observe(health: Health, seen: Observation) -> Health:
-    """Progress is a new step, or the arrival of work at an engine that had none."""
+    """Progress is a new step, a change of the KV cache, or the arrival of work at an engine that had none."""
     if seen.steps is None:
         return health
     has_work = bool(seen.running or seen.waiting)
-    progressed = seen.steps != health.steps or (has_work and not health.has_work)
+    stepped = (seen.steps, seen.kv_cache_usage) != (health.steps, health.kv_cache_usage)
+    progressed = stepped or (has_work and not health.has_work)
     return replace(
         health,
         steps=seen.steps,
+        kv_cache_usage=seen.kv_cache_usage,
         has_work=has_work,
         answered_at_s=seen.at_s,
         progress_at_s=seen.at_s if progressed else health.progress_at_s,

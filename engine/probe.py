@@ -16,6 +16,7 @@ PROBE_TIMEOUT_S = 10.0
 STEPS = "vllm:iteration_tokens_total_count"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
+KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
 
 
 class EngineProbe:
@@ -92,12 +93,13 @@ class EngineProbe:
 
 
 def parse_metrics(text: str, at_s: float) -> Observation:
-    """The three numbers that health needs, summed over engines, from Prometheus text."""
-    totals = dict.fromkeys((STEPS, RUNNING, WAITING), 0.0)
+    """The numbers that health needs, summed over engines, from Prometheus text."""
+    totals = dict.fromkeys((STEPS, RUNNING, WAITING, KV_CACHE_USAGE), 0.0)
     for name, value in _samples(text):
         if name in totals:
             totals[name] += value
-    return Observation(at_s, int(totals[STEPS]), int(totals[RUNNING]), int(totals[WAITING]))
+    steps, running, waiting = (int(totals[name]) for name in (STEPS, RUNNING, WAITING))
+    return Observation(at_s, steps, running, waiting, totals[KV_CACHE_USAGE])
 
 
 def _samples(text: str) -> Iterator[tuple[str, float]]:

@@ -28,6 +28,14 @@ def test_an_engine_that_steps_within_the_limit_is_never_replaced(gaps: list[floa
         health = observe(health, Observation(now_s, step, running, waiting))
 
 
+def test_a_prompt_computed_in_chunks_makes_no_token_and_is_not_hung() -> None:
+    health = at_start(0.0)
+    for second in range(1, 100):
+        usage = 0.01 * (second // 9)
+        health = observe(health, Observation(float(second), 5, running=1, waiting=0, kv_cache_usage=usage))
+        assert judge(health, LIMITS, float(second)).action == "wait", second
+
+
 def test_a_server_that_answers_nothing_is_replaced() -> None:
     health = observe(at_start(0.0), Observation(5.0, None, None, None))
     assert judge(health, LIMITS, 9.9).action == "wait"
@@ -58,9 +66,10 @@ def test_the_numbers_are_read_from_vllms_own_text() -> None:
 vllm:num_requests_running{engine="0",model_name="m"} 3.0
 vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
 vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 9.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.125
 vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 4.0
 vllm:iteration_tokens_total_count{engine="0",model_name="m"} 901.0
 vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 9.01e+02
 python_gc_objects_collected_total{generation="0"} 1e+06
 """
-    assert parse_metrics(text, 1.0) == Observation(1.0, 901, 3, 2)
+    assert parse_metrics(text, 1.0) == Observation(1.0, 901, 3, 2, kv_cache_usage=0.125)
