@@ -1,6 +1,7 @@
 """One running engine: started behind a reaper, logged, watched, and ended as a tree."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 from engine.failure import Failure, classify
 from engine.launch import Command
 from engine.line_log import LineLog
-from engine.process_tree import Member, descendants, is_alive, kill_all, read_member
+from engine.process_tree import Member, descendants, is_alive, kill_all, kill_group, read_member
 from engine.reaper import STOP
 
 LAST_WORDS_TIMEOUT_S = 2.0
+REAPER_PATIENCE_S = 3.0
 
 
 class EngineProcess:
@@ -31,6 +33,7 @@ class EngineProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **command.env},
+            process_group=0,
         )
         assert self._process.stdout is not None
         self.log = LineLog(self._process.stdout, log_path, identity)  # type: ignore[arg-type]
@@ -58,20 +61,34 @@ class EngineProcess:
         await self.ended.wait()
 
     async def kill(self) -> None:
-        """End the tree at once."""
-        await asyncio.to_thread(kill_all, self.members())
-        await self.ended.wait()
+        """End the tree at once, by the reaper if it is able to."""
+        self._hang_up()
+        try:
+            async with asyncio.timeout(REAPER_PATIENCE_S):
+                await self.ended.wait()
+        except TimeoutError:
+            await asyncio.to_thread(self._kill_without_the_reaper)
+            await self.ended.wait()
+
+    def _hang_up(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
+    def _kill_without_the_reaper(self) -> None:
+        kill_group(self._process.pid)
+        kill_all(self.members())
 
     def _tell_reaper(self, message: bytes) -> None:
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError, ValueError):
             self._process.stdin.write(message)
             self._process.stdin.flush()
-        except BrokenPipeError:
-            return
 
     def _wait(self) -> None:
-        self._process.wait()
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        kill_group(self._process.pid)
         kill_all(self._members.values())
+        self._process.wait()
         self.log.wait_for_end(LAST_WORDS_TIMEOUT_S)
         self._loop.call_soon_threadsafe(self.ended.set)

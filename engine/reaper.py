@@ -8,6 +8,11 @@ whole tree is killed when
 - one of the engine's own processes (vLLM titles them `VLLM::…`) is gone while COMMAND still runs.
 
 A parent-death signal would reach only COMMAND, and vLLM's engine core and workers are its grandchildren.
+
+The supervisor starts the reaper as the leader of a process group. COMMAND inherits that group and the reaper leaves it,
+so that the group's number, which is the reaper's pid, ends all of the engine in one step, whoever still lives to do it.
+A process that made a group of its own is found by descent. The reaper stays until nothing is left.
+
 Exits with COMMAND's own code, or 128 + the signal that ended it.
 """
 
@@ -20,14 +25,14 @@ import subprocess
 import sys
 import time
 
-from engine.process_tree import Member, descendants, is_alive, kill_all
+from engine.process_tree import Member, descendants, is_alive, kill_all, kill_group
 
 PR_SET_CHILD_SUBREAPER = 36
 TICK_S = 0.5
 LONG_LIVED_TITLE = "VLLM::"
 STOP = b"T"
 STOP_GRACE_S = 5.0
-KILL_DEADLINE_S = 5.0
+COMPLAIN_PERIOD_S = 5.0
 LOST_MEMBER_EXIT = 75
 
 
@@ -40,6 +45,7 @@ def main(argv: list[str]) -> int:
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    os.setpgid(0, os.getpgid(os.getppid()))
     return _watch(child, wake_reader)
 
 
@@ -71,16 +77,20 @@ def _watch(child: "subprocess.Popen[bytes]", wake_reader: int) -> int:
 
 def _end(child: "subprocess.Popen[bytes]", code: int) -> int:
     """Again for whatever was forked, and so adopted, between a look and its signal."""
-    end_s = time.monotonic() + KILL_DEADLINE_S
-    while survivors := [member for member in descendants(os.getpid()) if not member.is_zombie]:
-        kill_all(survivors)
-        if time.monotonic() >= end_s:
+    while True:
+        kill_group(os.getpid())
+        survivors = kill_all(_living_descendants(), COMPLAIN_PERIOD_S)
+        for member in survivors:
+            print(f"[reaper] {member.title} (pid {member.pid}) cannot be killed: waiting for it", file=sys.stderr)
+        if not survivors and not _living_descendants():
             break
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(1)
-    for member in survivors:
-        print(f"[reaper] {member.title} (pid {member.pid}) cannot be killed", file=sys.stderr)
     return code
+
+
+def _living_descendants() -> list[Member]:
+    return [member for member in descendants(os.getpid()) if not member.is_zombie]
 
 
 def _reap_orphans(child_pid: int) -> None:

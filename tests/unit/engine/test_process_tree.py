@@ -131,18 +131,40 @@ async def test_orphans_are_adopted_and_end_with_the_engine(tmp_path: Path) -> No
     assert not any(map(is_alive, (reaper, *below)))
 
 
-async def test_processes_that_fork_while_they_are_killed_do_not_escape(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own_groups", [False, True])
+async def test_processes_that_fork_while_they_are_killed_do_not_escape(tmp_path: Path, own_groups: bool) -> None:
     mark = f"baryon-forker-{os.getpid()}"
-    forks = "import os, time\nprint('started', flush=True)\nwhile True:\n if os.fork(): time.sleep(0.005); os._exit(0)"
-    server = (
-        f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {forks!r}, {mark!r}]); time.sleep(600)"
-    )
+    server = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {forks(own_groups)!r}, {mark!r}])"
     engine = EngineProcess(Command((sys.executable, "-c", server), {}), tmp_path / "log", "r")
     async with asyncio.timeout(20):
         while "started" not in engine.log.tail():
             await asyncio.sleep(0.05)
         await engine.stop()
     assert not [path.name for path in Path("/proc").glob("[0-9]*") if titled(int(path.name), mark)]
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGSTOP"])
+async def test_forking_processes_do_not_escape_without_their_reaper_either(tmp_path: Path, end: str) -> None:
+    mark = f"baryon-forker-{os.getpid()}"
+    engine = EngineProcess(Command((sys.executable, "-c", forks(False), mark), {}), tmp_path / "log", "r")
+    async with asyncio.timeout(20):
+        while "started" not in engine.log.tail():
+            await asyncio.sleep(0.05)
+        os.kill(engine.members()[0].pid, signal.Signals[end])
+        await engine.kill()
+    assert not [path.name for path in Path("/proc").glob("[0-9]*") if titled(int(path.name), mark)]
+
+
+def forks(own_groups: bool) -> str:
+    """Replaces itself every 20 ms, for 60 s: a chain of processes of which none lives long enough to be signalled."""
+    return f"""
+import os, time
+end_s = time.monotonic() + 60
+print('started', flush=True)
+while time.monotonic() < end_s:
+    if os.fork(): time.sleep(0.02); os._exit(0)
+    if {own_groups}: os.setpgid(0, 0)
+"""
 
 
 def titled(pid: int, mark: str) -> bool:
