@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
 from engine.failure import Failure
 from engine.guard import GENERATION_ROUTES
-from engine.health import HealthLimits
+from engine.health import HealthLimits, Observation
 from engine.health_watch import failure_of
 from engine.launch import EngineLaunch
 from engine.memory_budget import GIB
@@ -30,6 +32,8 @@ from engine.weights.store import ModelStore
 pytestmark = pytest.mark.engine
 TOKEN = {"x-baryon-internal-token": "test"}
 MODEL = "tiny-random-llama"
+MAX_MODEL_LEN = 8192
+CHUNK_TOKENS = 128
 
 
 def test_the_snapshot_of_flags_is_vllms_own() -> None:
@@ -53,7 +57,7 @@ def launch(port: int, tensor_parallel_size: int) -> EngineLaunch:
         internal_token="test",
         tensor_parallel_size=tensor_parallel_size,
         kv_cache_bytes=GIB // 4,
-        engine_args={"max_model_len": 1024},
+        engine_args={"max_model_len": MAX_MODEL_LEN, "max_num_batched_tokens": CHUNK_TOKENS},
     )
 
 
@@ -91,6 +95,12 @@ def complete(client: httpx.Client, **more: object) -> httpx.Response:
     return client.post("/v1/completions", json={"model": MODEL, "prompt": "one two", "max_tokens": 4, **more})
 
 
+def metric(client: httpx.Client, name: str) -> float:
+    lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(name + "{")]
+    assert lines, f"{name} is no metric of this vLLM"
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
 def test_every_route_we_pass_on_exists(client: httpx.Client) -> None:
     for _, path in sorted(GENERATION_ROUTES - {("POST", b"/v1/embeddings")}):
         assert client.post(path.decode(), json={}).status_code not in (404, 405), path
@@ -104,19 +114,33 @@ def test_without_our_token_there_is_nothing(engine: tuple[EngineProcess, EngineP
 
 
 def test_the_context_length_is_told(client: httpx.Client) -> None:
-    assert client.get("/v1/models").json()["data"][0]["max_model_len"] == 1024
+    assert client.get("/v1/models").json()["data"][0]["max_model_len"] == MAX_MODEL_LEN
 
 
 def test_metrics_have_the_names_that_health_reads_and_steps_advance(client: httpx.Client) -> None:
-    def value(name: str) -> float:
-        lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(name + "{")]
-        assert lines, f"{name} is no metric of this vLLM"
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
-
-    before = value(STEPS)
+    before = metric(client, STEPS)
     complete(client, max_tokens=20, ignore_eos=True).raise_for_status()
-    assert value(STEPS) >= before + 19
-    assert (value(RUNNING), value(WAITING)) == (0, 0)
+    assert metric(client, STEPS) >= before + 19
+    assert (metric(client, RUNNING), metric(client, WAITING)) == (0, 0)
+
+
+def test_progress_shows_during_a_prefill_in_chunks(
+    runner: asyncio.Runner, engine: tuple[EngineProcess, EngineProbe], client: httpx.Client
+) -> None:
+    """A long prompt makes no token for a long time; the engine must not look hung meanwhile."""
+
+    async def looks() -> list[Observation]:
+        prompt = [100 + n % 997 for n in range(62 * CHUNK_TOKENS)]
+        asked = asyncio.create_task(asyncio.to_thread(complete, client, prompt=prompt, max_tokens=1))
+        seen = []
+        while not asked.done():
+            seen.append(await engine[1].observe())
+        (await asked).raise_for_status()
+        return seen
+
+    seen = runner.run(looks())
+    before_its_token = {look.kv_cache_usage for look in seen if look.steps == seen[0].steps and look.running}
+    assert len(before_its_token) >= 3, seen
 
 
 def test_usage_tells_the_prefix_cache_hit(client: httpx.Client) -> None:
@@ -126,7 +150,7 @@ def test_usage_tells_the_prefix_cache_hit(client: httpx.Client) -> None:
 
 
 def test_errors_are_openais_object_and_our_request_id_is_kept(client: httpx.Client) -> None:
-    refused = complete(client, max_tokens=5000)
+    refused = complete(client, max_tokens=2 * MAX_MODEL_LEN)
     assert refused.status_code == 400
     assert set(refused.json()["error"]) >= {"message", "type", "param", "code"}
     answer = client.post("/v1/completions", json={"model": MODEL, "prompt": "x"}, headers={"x-request-id": "req-7"})
@@ -142,10 +166,7 @@ def test_a_stream_ends_with_done(client: httpx.Client) -> None:
 def test_a_stopped_core_is_judged_hung_although_health_says_200(
     runner: asyncio.Runner, engine: tuple[EngineProcess, EngineProbe], client: httpx.Client
 ) -> None:
-    """Last: it ends the engine, and with it every process of its tree."""
-    import os
-    import signal
-
+    """Last: its server is killed then, and nothing is left of the tree, stopped process included."""
     process, probe = engine
     members = process.members()
     workers = [member for member in members if "VLLM::Worker" in member.title]
@@ -168,5 +189,8 @@ def test_a_stopped_core_is_judged_hung_although_health_says_200(
     failure = runner.run(hang())
     assert failure.cause == "hung"
     assert "no step" in failure.message
-    runner.run(process.kill())
+    server = next(member for member in members if "api_server" in member.title and member is not members[0])
+    os.kill(server.pid, signal.SIGKILL)
+    runner.run(asyncio.wait_for(process.ended.wait(), 10))
     assert not any(map(is_alive, members))
+    assert process.failure().cause == "killed"

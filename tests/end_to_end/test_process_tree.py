@@ -1,4 +1,7 @@
-"""Real vLLM: whichever process is killed, nothing of the engine is left ten seconds later."""
+"""Real vLLM: whichever process is killed, nothing of the engine is left ten seconds later.
+
+Its API server is killed in tests/contract/test_vllm_adapter.py, whose engine is already running.
+"""
 
 import asyncio
 import os
@@ -24,7 +27,7 @@ from tests.contract.test_vllm_adapter import launch
 from deployments.replica import free_port
 
 async def main():
-    asked = launch(free_port("127.0.0.1"), 1)
+    asked = launch(free_port("127.0.0.1"), 2)
     engine = EngineProcess(vllm_command(asked, available_cores()), Path(sys.argv[1]), "tree")
     await EngineProbe(asked).wait_ready(engine, 240)
     print("ready", flush=True)
@@ -36,7 +39,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("victim", ["api server", "reaper", "supervisor"])
+@pytest.mark.parametrize("victim", ["engine core", "reaper", "supervisor"])
 async def test_nothing_is_left(victim: str, tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(tmp_path / "engine.log")],
@@ -58,10 +61,8 @@ async def test_nothing_is_left(victim: str, tmp_path: Path) -> None:
 
 
 def pid_of(victim: str, supervisor: int, tree: list[Member]) -> int:
-    assert any("VLLM::EngineCore" in member.title for member in tree)
+    assert sum("VLLM::Worker" in member.title for member in tree) == 2
     if victim == "supervisor":
         return supervisor
-    reaper = next(member for member in tree if "engine.reaper" in member.title)
-    if victim == "reaper":
-        return reaper.pid
-    return next(member.pid for member in tree if "api_server" in member.title and member is not reaper)
+    title = {"engine core": "VLLM::EngineCore", "reaper": "engine.reaper"}[victim]
+    return next(member.pid for member in tree if title in member.title)
