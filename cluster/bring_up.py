@@ -13,7 +13,8 @@ import psutil
 
 from cluster.config import BaryonConfig
 from cluster.live_state import LiveState
-from cluster.placement import Node, Refusal, place, replica_shape
+from cluster.placement import Node, Refusal, largest_node_gpus
+from cluster.plan import plan_placement
 from cluster.ray_head import RayHead, start_ray_head, stop_ray_head
 from cluster.run_folder import RunFolder, RunRecord, store_folder
 from cluster.serve_api import ServeApi, ServeApiError
@@ -54,8 +55,8 @@ def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
         )
     _check_port(config.gateway.host, config.gateway.port, "gateway.port")
     _check_port(config.ray.dashboard_host, config.ray.dashboard_port, "ray.dashboard_port")
-    gpus, cpus = this_machine(config)
-    refusal = placement_of(config, [Node("this machine", gpus, cpus)], auto_device(gpus))
+    machine = this_machine(config)
+    refusal = placement_of(config, [machine], auto_device([machine]))
     if refusal is not None:
         raise BringUpError(refusal.message)
 
@@ -64,29 +65,15 @@ def placement_of(config: BaryonConfig, nodes: list[Node], auto: Device) -> Refus
     """Whether `replicas.min` of every model fits beside gateways and state."""
     small = SMALL_CPUS * (config.gateway.processes + 1)
     usable = [Node(nodes[0].name, nodes[0].gpus, nodes[0].cpus - small), *nodes[1:]] if nodes else []
-    largest = max((node.gpus for node in nodes), default=0)
-    shapes = [
-        replica_shape(model, device_of(model, auto), largest)
-        for model in config.models
-        for _ in range(model.replicas.min)
-    ]
-    spanning = next((shape for shape in shapes if len(shape.bundles) > 1), None)
-    if spanning is not None:
-        gpus = sum(count for count, _ in spanning.bundles)
-        return Refusal(
-            f"a replica of '{spanning.model}' needs {gpus:g} GPUs and the largest node has {largest:g}. This version "
-            "starts replicas inside one node only: lower tensor_parallel_size or "
-            "pipeline_parallel_size, or use larger nodes."
-        )
-    placed = place(shapes, usable)
+    placed = plan_placement([(model, device_of(model, auto)) for model in config.models], usable)
     return placed if isinstance(placed, Refusal) else None
 
 
-def this_machine(config: BaryonConfig) -> tuple[float, float]:
-    """GPUs and CPUs that `baryon up` will offer to Ray."""
+def this_machine(config: BaryonConfig) -> Node:
+    """What `baryon up` will offer to Ray."""
     gpus = config.ray.num_gpus if config.ray.num_gpus is not None else visible_gpus()
     cpus = config.ray.num_cpus if config.ray.num_cpus is not None else len(os.sched_getaffinity(0))
-    return float(gpus), float(cpus)
+    return Node("this machine", float(gpus), float(cpus))
 
 
 def visible_gpus() -> int:
@@ -96,8 +83,8 @@ def visible_gpus() -> int:
     return len(devices) if visible is None else min(len(devices), len([v for v in visible.split(",") if v]))
 
 
-def auto_device(gpus: float) -> Device:
-    return "cuda" if gpus >= 1 else "cpu"
+def auto_device(nodes: list[Node]) -> Device:
+    return "cuda" if largest_node_gpus(nodes) >= 1 else "cpu"
 
 
 @contextmanager
@@ -111,20 +98,20 @@ def running_cluster(
         record = _record(config, head, config_path)
         folder.write(record)
         on_event(Event("ray", "ready", f"dashboard {head.dashboard_url}"))
-        ServeApi(head.dashboard_url).deploy(schema_for(config, folder))
+        ServeApi(head.dashboard_url).deploy(schema_for(config, folder, [this_machine(config)]))
         yield record
     finally:
         end_cluster(folder, on_event)
 
 
-def schema_for(config: BaryonConfig, folder: RunFolder) -> dict[str, Any]:
-    gpus, _ = this_machine(config)
+def schema_for(config: BaryonConfig, folder: RunFolder, nodes: list[Node]) -> dict[str, Any]:
     where = Surroundings(
         state_path=folder.state_path,
         store_folder=store_folder(),
         log_folder=folder.log_folder,
         engine_host="127.0.0.1",
-        auto_device=auto_device(gpus),
+        auto_device=auto_device(nodes),
+        largest_node_gpus=largest_node_gpus(nodes),
     )
     return serve_schema(config, where)
 

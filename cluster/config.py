@@ -69,6 +69,7 @@ class ModelConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     tensor_parallel_size: int = Field(1, ge=1)
     pipeline_parallel_size: int = Field(1, ge=1)
+    nodes_per_replica: int | None = Field(None, ge=1)
     replicas: Replicas = Replicas()
     slo: Slo = Slo()
     max_in_flight: int = Field(256, ge=1)
@@ -114,6 +115,14 @@ class ModelConfig(Section):
             raise ValueError("profile is for `engine: simulated` only")
         if self.engine == "simulated" and self.profile is None:
             raise ValueError("a simulated engine needs a profile, e.g. llama-3.1-8b-h100-tp1")
+        workers = self.tensor_parallel_size * self.pipeline_parallel_size
+        if self.nodes_per_replica is not None and workers % self.nodes_per_replica:
+            raise ValueError(
+                f"nodes_per_replica {self.nodes_per_replica} does not divide the {workers} workers "
+                "(tensor_parallel_size x pipeline_parallel_size)"
+            )
+        if self.engine == "simulated" and (self.nodes_per_replica or 1) > 1:
+            raise ValueError("nodes_per_replica is for `engine: vllm` only")
         return self
 
 

@@ -47,39 +47,58 @@ class Refusal:
     message: str
 
 
+def largest_node_gpus(nodes: Sequence[Node]) -> float:
+    return max((node.gpus for node in nodes), default=0.0)
+
+
 def workers_of(model: ModelConfig) -> int:
     return model.tensor_parallel_size * model.pipeline_parallel_size
 
 
 def replica_cpus(model: ModelConfig, device: Device) -> float:
-    """CPUs to reserve. On a CPU engine a small fraction: the engine uses what there is, and laptops have two cores."""
+    """CPUs to reserve on each node. For a CPU engine a fraction: it uses what there is, and laptops have two cores."""
     if model.cpus_per_replica is not None:
         return model.cpus_per_replica
     return CPUS_BESIDE_GPUS if device == "cuda" else CPUS_PER_WORKER * workers_of(model)
 
 
-def replica_shape(model: ModelConfig, device: Device, largest_node_gpus: float) -> Shape:
-    """One bundle if a node can hold all workers; else one per pipeline stage, or one per node's worth of GPUs."""
-    cpus = replica_cpus(model, device)
-    if device == "cpu":
-        return Shape(model.name, ((0.0, cpus),))
+def nodes_per_replica(model: ModelConfig, device: Device, largest_node_gpus: float) -> int:
+    """As configured; else one if a node can hold all workers, or the fewest that share them evenly.
+
+    A simulated engine is always whole. On CPUs nothing says how many workers a node should hold, so it is one too.
+    vLLM wants the same number of workers on each node. Whole tensor-parallel groups stay inside a node if one fits.
+    """
+    if model.nodes_per_replica is not None:
+        return model.nodes_per_replica
     workers = workers_of(model)
-    if workers <= largest_node_gpus or largest_node_gpus < 1:
-        return Shape(model.name, ((float(workers), cpus),))
-    per_node = model.tensor_parallel_size if model.tensor_parallel_size <= largest_node_gpus else int(largest_node_gpus)
-    count, rest = divmod(workers, per_node)
-    return Shape(model.name, ((float(per_node), cpus),) * (count + bool(rest)))
+    if device == "cpu" or model.engine == "simulated" or workers <= largest_node_gpus or largest_node_gpus < 1:
+        return 1
+    unit = model.tensor_parallel_size if model.tensor_parallel_size <= largest_node_gpus else 1
+    shares = range(unit, int(largest_node_gpus) + 1, unit)
+    return workers // max(share for share in shares if workers % share == 0)
 
 
-def replica_resources(model: ModelConfig, device: Device) -> dict[str, Any]:
-    """Serve's options for a replica inside one node: GPUs on the actor itself, no bundles.
+def replica_shape(model: ModelConfig, device: Device, nodes: int) -> Shape:
+    """One bundle for each node: its share of the workers' GPUs, and as many CPUs as any other node gets."""
+    gpus = workers_of(model) / nodes if device == "cuda" else 0.0
+    return Shape(model.name, ((gpus, replica_cpus(model, device)),) * nodes)
+
+
+def replica_resources(model: ModelConfig, device: Device, nodes: int) -> dict[str, Any]:
+    """Serve's options for a replica: GPUs on the actor itself, and bundles only if it spans nodes.
 
     An actor without `num_gpus` would see every GPU even inside a bundle that reserves some.
     """
-    options: dict[str, Any] = {"num_cpus": replica_cpus(model, device)}
-    if device == "cuda":
-        options["num_gpus"] = workers_of(model)
-    return {"ray_actor_options": options}
+    gpus, cpus = replica_shape(model, device, nodes).bundles[0]
+    options = {"num_cpus": cpus, **({"num_gpus": gpus} if gpus else {})}
+    if nodes == 1:
+        return {"ray_actor_options": options}
+    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    return {
+        "ray_actor_options": options,
+        "placement_group_bundles": [bundle] * nodes,
+        "placement_group_strategy": "STRICT_SPREAD",
+    }
 
 
 def place(shapes: Sequence[Shape], nodes: Sequence[Node]) -> list[Placed] | Refusal:

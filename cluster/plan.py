@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.config import ModelConfig
-from cluster.placement import Node, Placed, Refusal, place, replica_shape, workers_of
+from cluster.placement import (
+    Node,
+    Placed,
+    Refusal,
+    largest_node_gpus,
+    nodes_per_replica,
+    place,
+    replica_shape,
+    workers_of,
+)
 from engine.launch import Device
 from engine.memory_budget import GIB, NotEnoughMemory, kv_cache_bytes
 from engine.weights.model_facts import DTYPE_BYTES, ModelFacts
@@ -98,8 +107,12 @@ def plan_model(model: ModelConfig, facts: ModelFacts, memory: Memory) -> ModelPl
 
 def plan_placement(models: Sequence[tuple[ModelConfig, Device]], nodes: Sequence[Node]) -> list[Placed] | Refusal:
     """`replicas.min` of every model on these nodes."""
-    largest = max((node.gpus for node in nodes), default=0)
-    shapes = [replica_shape(model, device, largest) for model, device in models for _ in range(model.replicas.min)]
+    largest = largest_node_gpus(nodes)
+    shapes = [
+        replica_shape(model, device, nodes_per_replica(model, device, largest))
+        for model, device in models
+        for _ in range(model.replicas.min)
+    ]
     return place(shapes, nodes)
 
 

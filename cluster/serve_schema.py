@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config import BaryonConfig, ModelConfig, application_name
-from cluster.placement import replica_resources
+from cluster.placement import nodes_per_replica, replica_resources
 from engine.launch import Device
 
 ROUTER_PATH = "deployments.membership_router:MembershipRouter"
@@ -19,13 +19,16 @@ STOP_MARGIN_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where things are on the machines that run this cluster. `engine_host` is the address engines listen on."""
+    """Where things are on the machines that run this cluster. `engine_host` is the address engines listen on.
+
+    `largest_node_gpus` decides which replicas span nodes."""
 
     state_path: Path
     store_folder: Path
     log_folder: Path
     engine_host: str
     auto_device: Device
+    largest_node_gpus: float
 
 
 def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
@@ -108,12 +111,13 @@ def _gateway(config: BaryonConfig) -> dict[str, Any]:
 
 def _model(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
     device = device_of(model, where.auto_device)
-    resources = replica_resources(model, device)
+    nodes = nodes_per_replica(model, device, where.largest_node_gpus)
+    resources = replica_resources(model, device, nodes)
     return {
         "name": application_name(model.name),
         "import_path": "deployments.applications:model",
         "route_prefix": None,
-        "args": _replica_settings(model, device, where),
+        "args": {**_replica_settings(model, device, where), "nodes_per_replica": nodes},
         "deployments": [
             {
                 "name": "Replica",

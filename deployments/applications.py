@@ -13,7 +13,7 @@ from deployments.gateway_deployment import GatewayDeployment
 from deployments.replica import Replica
 from deployments.state import State
 
-START_ATTEMPTS = 3
+START_ATTEMPTS = 2
 
 
 def state(args: dict[str, Any]) -> Application:

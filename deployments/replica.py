@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from typing import Any, Literal
 import ray
 from ray import serve
 
+from deployments.follower import Followers, rank_zero
+from deployments.raylet_watch import raylet_lost
 from deployments.stage_reporter import StageReporter
 from deployments.state_store import ReplicaReport
 from engine.cpu import available_cores
@@ -35,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 EXIT_ENGINE_LOST = 70
 EXIT_NODE_LOST = 71
-RAYLET_LOOK_PERIOD_S = 1.0
 PORT_ATTEMPTS = 3
 DRAIN_POLL_S = 0.2
 WARM_UP_TIMEOUT_S = 300.0
@@ -52,6 +54,7 @@ class ReplicaSettings:
     device: Device
     tensor_parallel_size: int
     pipeline_parallel_size: int
+    nodes_per_replica: int
     max_in_flight: int
     kv_cache_gib: float | None
     start_timeout_s: float
@@ -81,8 +84,16 @@ class Replica:
         self._replica_id = serve.get_replica_context().replica_id.unique_id
         self._token = secrets.token_urlsafe(32)
         self._stages = StageReporter(self._first_report())
+        self._log_stem = str(
+            Path(self._settings.log_folder) / f"{self._settings.name.replace('/', '--')}-{self._replica_id}"
+        )
+        self._followers = Followers(self._settings.nodes_per_replica, self._replica_id, self._log_stem)
         try:
-            await self._start_engine(await self._model_folder())
+            folder, _ = await asyncio.gather(
+                self._model_folder(),
+                self._followers.materialise(self._settings.source, self._settings.store_folder),
+            )
+            await self._start_engine(folder)
         except EngineFailed as error:
             await self._stages.failed(error.failure.cause, error.failure.message)
             raise
@@ -110,7 +121,10 @@ class Replica:
 
     async def announce(self) -> dict[str, Any]:
         """This replica's processes, for `baryon status`."""
-        return {"pid": os.getpid(), "members": [member.pid for member in self._engine.members()]}
+        return {
+            "pid": os.getpid(),
+            "members": [member.pid for member in self._engine.members()] + await self._followers.members(),
+        }
 
     async def __del__(self) -> None:
         if not hasattr(self, "_watching"):
@@ -118,7 +132,7 @@ class Replica:
         self._watching.cancel()
         self._stages.enter("drain")
         await self._drain()
-        await self._engine.stop()
+        await asyncio.gather(self._engine.stop(), self._followers.stop())
         await self._stages.stopped()
 
     def _first_report(self) -> ReplicaReport:
@@ -154,19 +168,30 @@ class Replica:
             launch = self._launch(folder)
             self._stages.enter("load", f"starting {self._settings.engine} on port {launch.port}")
             self._probe = EngineProbe(launch)
-            log_path = (
-                Path(self._settings.log_folder) / f"{self._settings.name.replace('/', '--')}-{self._replica_id}.log"
-            )
-            self._engine = EngineProcess(self._command(launch), log_path, self._replica_id)
+            self._engine = EngineProcess(self._command(launch), Path(f"{self._log_stem}.log"), self._replica_id)
             try:
-                await self._probe.wait_ready(self._engine, self._settings.start_timeout_s)
-                await self._warm_up()
+                await self._followers.start(launch)
+                await self._unless_a_follower_fails(self._become_ready())
                 return
             except EngineFailed as error:
-                await self._engine.kill()
+                await asyncio.gather(self._engine.kill(), self._followers.kill())
                 await self._probe.close()
                 if error.failure.cause != "port_taken" or not attempts_left:
                     raise
+
+    async def _unless_a_follower_fails(self, step: Coroutine[Any, Any, None]) -> None:
+        """A node that is lost leaves the others waiting for it, without an error of their own."""
+        running, lost = asyncio.ensure_future(step), asyncio.ensure_future(self._followers.failure())
+        await asyncio.wait((running, lost), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            lost.cancel()
+            return running.result()
+        running.cancel()
+        raise EngineFailed(lost.result())
+
+    async def _become_ready(self) -> None:
+        await self._probe.wait_ready(self._engine, self._settings.start_timeout_s)
+        await self._warm_up()
 
     async def _warm_up(self) -> None:
         self._stages.enter("warm_up", "first token")
@@ -189,6 +214,7 @@ class Replica:
             pipeline_parallel_size=settings.pipeline_parallel_size,
             max_in_flight=settings.max_in_flight,
             kv_cache_bytes=self._kv_cache_bytes(folder),
+            rank=rank_zero(settings.nodes_per_replica, free_port(settings.host)),
             engine_args=settings.engine_args,
         )
 
@@ -218,16 +244,17 @@ class Replica:
             logger.warning("drain cut short, the engine does not answer: %s", error)
 
     async def _give_up_with_the_engine(self) -> None:
-        failure = await failure_of(self._engine, self._probe, lambda: HealthLimits(self._limits.hang_timeout_s))
+        of_leader = failure_of(self._engine, self._probe, lambda: HealthLimits(self._limits.hang_timeout_s))
+        watches = [asyncio.ensure_future(of_leader), asyncio.ensure_future(self._followers.failure())]
+        done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+        failure = done.pop().result()
         logger.error("engine lost: %s: %s", failure.cause, failure.message)
-        await self._engine.kill()
+        await asyncio.gather(self._engine.kill(), self._followers.kill())
         await self._stages.failed(failure.cause, failure.message)
         os._exit(EXIT_ENGINE_LOST)
 
     async def _give_up_with_the_raylet(self, raylet_pid: int) -> None:
-        """A worker whose raylet was killed may live on for a while (Ray 2.60), and its engine with it."""
-        while os.getppid() == raylet_pid:  # noqa: ASYNC110
-            await asyncio.sleep(RAYLET_LOOK_PERIOD_S)
+        await raylet_lost(raylet_pid)
         logger.error("the raylet is gone, and this node with it")
         await self._engine.kill()
         os._exit(EXIT_NODE_LOST)

@@ -16,6 +16,7 @@ Cause = Literal[
     "hung",
     "start_timeout",
     "download_failed",
+    "node_lost",
     "unknown",
 ]
 

@@ -12,12 +12,16 @@ TOKEN_VARIABLE = "BARYON_INTERNAL_TOKEN"  # noqa: S105
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """This process's place in an engine that spans nodes (vLLM's `--nnodes`, `--node-rank`, `--master-addr`)."""
+    """This process's place in an engine that spans nodes (vLLM's `--nnodes`, `--node-rank`, `--master-addr`).
+
+    Rank 0 serves HTTP; the others run workers only. `node_address` is where the other nodes reach this one.
+    """
 
     nodes: int
     rank: int
     master_address: str
     master_port: int
+    node_address: str
 
 
 @dataclass(frozen=True, slots=True)

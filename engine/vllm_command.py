@@ -12,7 +12,8 @@ ALWAYS = {
     "disable_fastapi_docs": True,
     "disable_uvicorn_access_log": True,
 }
-CPU_DEFAULTS = {"enforce_eager": True, "dtype": "float32"}
+CPU_EAGER: dict[str, object] = {"enforce_eager": True}
+CPU_PIPELINE: dict[str, object] = {"compilation_config": {"backend": "eager"}}
 
 
 def vllm_command(launch: EngineLaunch, cores: tuple[int, ...]) -> Command:
@@ -32,29 +33,38 @@ def vllm_command(launch: EngineLaunch, cores: tuple[int, ...]) -> Command:
         "max_num_queued_reqs": launch.max_in_flight,
         "kv_cache_memory_bytes": launch.kv_cache_bytes,
         **ALWAYS,
-        **(CPU_DEFAULTS if launch.device == "cpu" else {}),
+        **(_cpu_defaults(launch) if launch.device == "cpu" else {}),
         **launch.engine_args,
         **(_rank_arguments(launch.rank) if launch.rank else {}),
     }
     flags = [word for name, value in arguments.items() for word in command_line(name, value)]
+    module: tuple[str, ...] = ("vllm.entrypoints.openai.api_server",)
     environment = {TOKEN_VARIABLE: launch.internal_token, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if launch.device == "cpu":
         environment |= _cpu_environment(launch, cores)
-    return Command((sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *flags), environment)
+    if launch.rank is not None:
+        environment["VLLM_HOST_IP"] = launch.rank.node_address
+        if launch.rank.rank > 0:
+            module = ("engine.vllm_cli", "serve", "--headless")
+    return Command((sys.executable, "-P", "-m", *module, *flags), environment)
+
+
+def _cpu_defaults(launch: EngineLaunch) -> dict[str, object]:
+    """vLLM 0.32 gives a later pipeline stage its input buffers only while it warms up, which it skips in eager mode."""
+    return {"dtype": "float32", **(CPU_PIPELINE if launch.pipeline_parallel_size > 1 else CPU_EAGER)}
 
 
 def _cpu_environment(launch: EngineLaunch, cores: tuple[int, ...]) -> dict[str, str]:
-    workers = launch.tensor_parallel_size * launch.pipeline_parallel_size
+    workers = launch.tensor_parallel_size * launch.pipeline_parallel_size // (launch.rank.nodes if launch.rank else 1)
     return {"VLLM_CPU_OMP_THREADS_BIND": thread_binding(cores, workers)} if workers > 1 else {}
 
 
 def _rank_arguments(rank: Rank) -> dict[str, object]:
-    """A process of an engine that spans nodes. Not run on several nodes yet: see docs/design.md."""
+    """A process of an engine that spans nodes."""
     return {
         "distributed_executor_backend": "mp",
         "nnodes": rank.nodes,
         "node_rank": rank.rank,
         "master_addr": rank.master_address,
         "master_port": rank.master_port,
-        "headless": rank.rank > 0,
     }

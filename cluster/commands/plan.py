@@ -41,7 +41,7 @@ def plan(
     if gpu not in GPU_GIB:
         fail(f"--gpu {gpu}: known are {', '.join(GPU_GIB)}", BAD_INPUT)
     machines = _nodes(nodes, settings)
-    auto = auto_device(max(node.gpus for node in machines))
+    auto = auto_device(machines)
     plans = [_plan_one(m, device_of(m, auto), gpu) for m in settings.models if m.engine == "vllm"]
     placement = plan_placement([(m, device_of(m, auto)) for m in settings.models], machines)
     problems = [f"{p.model}: {problem}" for p in plans for problem in p.problems]
@@ -78,7 +78,7 @@ def _facts(model: ModelConfig) -> ModelFacts:
 
 def _nodes(text: str | None, settings: BaryonConfig) -> list[Node]:
     if text is None:
-        return [Node("this machine", *this_machine(settings))]
+        return [this_machine(settings)]
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None or int(match[1]) < 1:
         fail(f"--nodes {text}: expected NODESxGPUS, e.g. 4x8", BAD_INPUT)

@@ -14,6 +14,7 @@ import typer
 
 from cluster.bring_up import (
     BringUpError,
+    auto_device,
     check_before_start,
     end_cluster,
     head_of,
@@ -150,20 +151,20 @@ def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]
     if record is None or head_of(record) is None:
         fail(f"no cluster is running from {folder.path}; start one with `baryon up {name}`", NOT_RUNNING)
     try:
-        _check_fits(settings, record)
-        ServeApi(record.dashboard_url).deploy(schema_for(settings, folder))
+        nodes = _nodes(record)
+        refusal = placement_of(settings, nodes, auto_device(nodes))
+        if refusal is not None:
+            fail(refusal.message, DOES_NOT_FIT)
+        ServeApi(record.dashboard_url).deploy(schema_for(settings, folder, nodes))
         wait_until_serving(record, EventPrinter(), max(m.start_timeout_s for m in settings.models) + 60)
     except (BringUpError, ServeApiError) as error:
         fail(str(error), FAILED)
 
 
-def _check_fits(settings: BaryonConfig, record: RunRecord) -> None:
+def _nodes(record: RunRecord) -> list[Node]:
     with LiveState(record.gcs_address) as state:
         totals = [(node["NodeManagerAddress"], node["Resources"]) for node in state.nodes()]
-    nodes = [Node(name, resources.get("GPU", 0.0), resources.get("CPU", 0.0)) for name, resources in totals]
-    refusal = placement_of(settings, nodes, "cuda" if any(node.gpus for node in nodes) else "cpu")
-    if refusal is not None:
-        fail(refusal.message, DOES_NOT_FIT)
+    return [Node(name, resources.get("GPU", 0.0), resources.get("CPU", 0.0)) for name, resources in totals]
 
 
 def _greet(settings: BaryonConfig, record: RunRecord) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,13 @@ class ClusterProcess:
                 f"baryon up is not ready:\n{self._log.read_text()}\n{self.engine_logs()}"
             )
             time.sleep(0.2)
+
+    @cached_property
+    def live(self) -> LiveState:
+        """A connection that is kept, so that state is asked at once. Ray allows one for each process."""
         record = RunFolder(self.folder / "run").read()
         assert record is not None
-        self._live = LiveState(record.gcs_address).__enter__()
-
-    def snapshot(self) -> dict[str, Any] | None:
-        """What state knows, None while it is away; asked over a connection that is kept."""
-        return self._live.snapshot()
-
-    def replica_metadata(self, model: str) -> dict[str, Any]:
-        return self._live.first_replica(model)
+        return LiveState(record.gcs_address).__enter__()
 
     def engine_logs(self) -> str:
         return "\n".join(path.read_text()[-2000:] for path in (self.folder / "run" / "logs").glob("*.log"))
@@ -109,8 +107,8 @@ class ClusterProcess:
         if self.process.poll() is not None:
             return []
         tree = self.tree()
-        if hasattr(self, "_live"):
-            self._live.__exit__()
+        if "live" in vars(self):
+            self.live.__exit__()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(120)
         deadline_s = time.monotonic() + 10

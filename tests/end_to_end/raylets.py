@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
         for _ in range(3):
             cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=80 * 2**20)
         config = parse_config(CONFIG.format(port=port))
-        where = Surroundings(folder / "state.sqlite", folder, folder, "127.0.0.1", "cuda")
+        where = Surroundings(folder / "state.sqlite", folder, folder, "127.0.0.1", "cuda", 8.0)
         api = ServeApi(f"http://127.0.0.1:{dashboard_port}")
         api.deploy(serve_schema(config, where))
         applications = wait_until_running(api)

@@ -40,7 +40,7 @@ def running(replica: dict[str, Any]) -> int:
 
 
 def test_a_client_that_leaves_ends_its_generation(cluster: ClusterProcess) -> None:
-    replica = cluster.replica_metadata(CHAT)
+    replica = cluster.live.first_replica(CHAT)
     body = {"model": CHAT, "prompt": "count", **LONG}
     with httpx.stream("POST", f"{cluster.url}/v1/completions", json=body, timeout=60) as response:
         lines = response.iter_lines()
@@ -120,7 +120,7 @@ def test_gateways_serve_from_their_snapshot_while_state_is_away(cluster: Cluster
     os.kill(application["replicas"][0]["pid"], signal.SIGKILL)
     for _ in range(10):
         assert ask(cluster, SIMULATED).status_code == 200
-    wait_for(lambda: bool(cluster.snapshot()), 40, "state comes back")
+    wait_for(lambda: bool(cluster.live.snapshot()), 40, "state comes back")
     assert len(cluster.status()["models"]) == 4
 
 

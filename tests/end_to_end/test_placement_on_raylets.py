@@ -17,4 +17,4 @@ def test_replicas_spread_each_inside_one_node_and_see_only_their_gpus(tmp_path: 
     result = json.loads(done.stdout.splitlines()[-1])
     assert len(set(result["nodes"])) == 3
     assert result["visible_gpus"] == ["0,1"] * 3
-    assert "needs 4 GPUs and the largest node has 2" in result["refusal"]
+    assert "needs 4 GPUs and 0.5 CPUs on one node" in result["refusal"]

@@ -2,11 +2,22 @@
 
 from itertools import product
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cluster.config import ModelConfig
-from cluster.placement import Node, Placed, Refusal, Shape, place, replica_resources, replica_shape
+from cluster.placement import (
+    Node,
+    Placed,
+    Refusal,
+    Shape,
+    nodes_per_replica,
+    place,
+    replica_resources,
+    replica_shape,
+)
 
 
 def model(tp: int = 1, pp: int = 1, **more: object) -> ModelConfig:
@@ -38,14 +49,39 @@ def test_a_large_one_is_not_locked_out_by_small_ones_before_it() -> None:
 
 
 def test_one_node_reserves_gpus_on_the_actor_and_no_bundles() -> None:
-    assert replica_resources(model(tp=4), "cuda") == {"ray_actor_options": {"num_cpus": 1.0, "num_gpus": 4}}
-    assert replica_resources(model(tp=2), "cpu") == {"ray_actor_options": {"num_cpus": 0.5}}
+    assert replica_resources(model(tp=4), "cuda", nodes=1) == {"ray_actor_options": {"num_cpus": 1.0, "num_gpus": 4}}
+    assert replica_resources(model(tp=2), "cpu", nodes=1) == {"ray_actor_options": {"num_cpus": 0.5}}
 
 
-def test_what_no_node_holds_spans_nodes_by_pipeline_stage() -> None:
-    assert replica_shape(model(tp=8, pp=2), "cuda", largest_node_gpus=8).bundles == ((8.0, 1.0),) * 2
-    assert replica_shape(model(tp=16), "cuda", largest_node_gpus=8).bundles == ((8.0, 1.0),) * 2
-    assert replica_shape(model(tp=8), "cuda", largest_node_gpus=8).bundles == ((8.0, 1.0),)
+def test_several_nodes_reserve_a_bundle_on_each() -> None:
+    assert replica_resources(model(tp=8, pp=2), "cuda", nodes=2) == {
+        "ray_actor_options": {"num_cpus": 1.0, "num_gpus": 8},
+        "placement_group_bundles": [{"CPU": 1.0, "GPU": 8}] * 2,
+        "placement_group_strategy": "STRICT_SPREAD",
+    }
+
+
+@pytest.mark.parametrize(
+    ("tp", "pp", "largest", "expected"),
+    [(8, 1, 8, 1), (8, 2, 8, 2), (16, 1, 8, 2), (4, 2, 6, 2), (3, 3, 8, 3), (6, 1, 4, 2), (5, 1, 4, 5), (2, 1, 0, 1)],
+)
+def test_nodes_share_workers_evenly_and_keep_tensor_parallel_groups_whole(
+    tp: int, pp: int, largest: int, expected: int
+) -> None:
+    assert nodes_per_replica(model(tp=tp, pp=pp), "cuda", largest) == expected
+
+
+def test_what_is_configured_wins_and_must_divide_the_workers() -> None:
+    assert nodes_per_replica(model(tp=4, nodes_per_replica=2), "cuda", 8) == 2
+    assert nodes_per_replica(model(tp=2, nodes_per_replica=2), "cpu", 0) == 2
+    with pytest.raises(ValidationError, match="does not divide the 3 workers"):
+        model(tp=3, nodes_per_replica=2)
+
+
+def test_a_replica_over_more_nodes_than_there_are_is_refused() -> None:
+    refusal = place([replica_shape(model(tp=16), "cuda", nodes=2)], nodes(8, 4))
+    assert isinstance(refusal, Refusal)
+    assert "needs 2 nodes with 8 GPUs and 1 CPUs each" in refusal.message
 
 
 @settings(max_examples=200, deadline=None)

@@ -10,7 +10,7 @@ from cluster.config import BaryonConfig
 from cluster.config_file import parse_config
 from cluster.serve_schema import ROUTER_PATH, Surroundings, serve_schema
 
-WHERE = Surroundings(Path("/r/state"), Path("/r/models"), Path("/r/logs"), "127.0.0.1", "cpu")
+WHERE = Surroundings(Path("/r/state"), Path("/r/models"), Path("/r/logs"), "127.0.0.1", "cpu", 0.0)
 TEXT = """
 models:
   - {name: org/a, source: "hf:org/a@main", tensor_parallel_size: 2}
@@ -62,7 +62,7 @@ def test_an_engine_argument_does() -> None:
 
 def test_a_gpu_replica_reserves_its_gpus_and_a_simulated_one_none() -> None:
     config = parse_config(TEXT)
-    document = serve_schema(config, Surroundings(Path("/s"), Path("/m"), Path("/l"), "127.0.0.1", "cuda"))
+    document = serve_schema(config, Surroundings(Path("/s"), Path("/m"), Path("/l"), "127.0.0.1", "cuda", 8.0))
     options = {a["name"]: a["deployments"][0]["ray_actor_options"] for a in document["applications"]}
     assert options["org--a"]["num_gpus"] == 2
     assert "num_gpus" not in options["s"]

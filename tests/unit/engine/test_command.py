@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,10 +73,19 @@ def test_tensor_parallel_workers_on_a_cpu_are_bound_to_cores() -> None:
 
 
 def test_a_rank_of_an_engine_that_spans_nodes() -> None:
-    argv = vllm_command(launch(device="cuda", rank=Rank(2, 1, "10.0.0.1", 29501)), (0,)).argv
-    assert words(argv, "--nnodes") == "2"
-    assert words(argv, "--node-rank") == "1"
-    assert "--headless" in argv
+    command = vllm_command(launch(device="cuda", rank=Rank(2, 1, "10.0.0.1", 29501, "10.0.0.2")), (0,))
+    assert words(command.argv, "--nnodes") == "2"
+    assert words(command.argv, "--node-rank") == "1"
+    assert words(command.argv, "--master-addr") == "10.0.0.1"
+    assert command.env["VLLM_HOST_IP"] == "10.0.0.2"
+    assert "--headless" in command.argv
+    assert "--headless" not in vllm_command(launch(rank=Rank(2, 0, "10.0.0.1", 29501, "10.0.0.1")), (0,)).argv
+
+
+def test_pipeline_stages_on_a_cpu_are_compiled_since_only_then_they_work() -> None:
+    argv = vllm_command(launch(pipeline_parallel_size=2), (0,)).argv
+    assert "--enforce-eager" not in argv
+    assert orjson.loads(words(argv, "--compilation-config")) == {"backend": "eager"}
 
 
 @given(st.lists(st.integers(0, 63), min_size=1, max_size=16, unique=True), st.integers(1, 9))
@@ -126,7 +136,7 @@ def test_values_become_flags(name: str, value: object, line: tuple[str, ...]) ->
 
 
 def test_every_flag_we_set_ourselves_is_known() -> None:
-    argv = vllm_command(launch(tensor_parallel_size=2, kv_cache_bytes=1, rank=Rank(2, 1, "x", 1)), (0,)).argv
+    argv = vllm_command(launch(tensor_parallel_size=2, kv_cache_bytes=1, rank=Rank(2, 1, "x", 1, "y")), (0,)).argv
     ours = {word.partition("=")[0] for word in argv if word.startswith("--")}
     assert ours <= {flag.flag for flag in known_flags().values()}
 
