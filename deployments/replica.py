@@ -121,10 +121,7 @@ class Replica:
 
     async def announce(self) -> dict[str, Any]:
         """This replica's processes, for `baryon status`."""
-        return {
-            "pid": os.getpid(),
-            "members": [member.pid for member in self._engine.members()] + await self._followers.members(),
-        }
+        return {"pid": os.getpid(), "members": [member.pid for member in self._engine.members()]}
 
     async def __del__(self) -> None:
         if not hasattr(self, "_watching"):

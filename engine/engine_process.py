@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.failure import Failure, classify
 from engine.launch import Command
 from engine.line_log import LineLog
-from engine.process_tree import Member, descendants, is_alive, kill_all, kill_group, read_member
+from engine.process_tree import Member, descendants, is_alive, kill_all, read_member
 from engine.reaper import STOP
 
 LAST_WORDS_TIMEOUT_S = 2.0
@@ -76,7 +76,6 @@ class EngineProcess:
             self._process.stdin.close()
 
     def _kill_without_the_reaper(self) -> None:
-        kill_group(self._process.pid)
         kill_all(self.members())
 
     def _tell_reaper(self, message: bytes) -> None:
@@ -86,9 +85,7 @@ class EngineProcess:
             self._process.stdin.flush()
 
     def _wait(self) -> None:
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        kill_group(self._process.pid)
-        kill_all(self._members.values())
         self._process.wait()
+        kill_all(self._members.values())
         self.log.wait_for_end(LAST_WORDS_TIMEOUT_S)
         self._loop.call_soon_threadsafe(self.ended.set)

@@ -67,20 +67,30 @@ def send_signal(member: Member, number: signal.Signals) -> None:
             os.kill(member.pid, number)
 
 
-def kill_group(group: int) -> None:
-    """SIGKILL a whole process group in one step, which no member escapes by forking. An empty one is left alone."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+def kill_group(leader: Member) -> None:
+    """SIGKILL the process group that this process leads or led, in one step, which nobody escapes by forking.
+
+    As long as somebody is in the group, the kernel gives its number to no other process.
+    """
+    now = read_member(leader.pid)
+    if now is None or now.start_ticks == leader.start_ticks:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader.pid, signal.SIGKILL)
 
 
 def kill_all(members: Iterable[Member], deadline_s: float = 5.0) -> list[Member]:
-    """SIGKILL these and whatever descends from them until none is left; those still alive at the deadline."""
+    """SIGKILL these, their process groups and whatever descends from them until none is left.
+
+    Returns those still alive at the deadline. Only groups that one of them leads are killed.
+    """
     known = {(member.pid, member.start_ticks): member for member in members}
     end_s = time.monotonic() + deadline_s
     while True:
         for member in list(known.values()):
             for child in descendants(member.pid) if is_alive(member) else ():
                 known.setdefault((child.pid, child.start_ticks), child)
+        for member in known.values():
+            kill_group(member)
         alive = [member for member in known.values() if is_alive(member)]
         if not alive or time.monotonic() >= end_s:
             return alive

@@ -9,15 +9,15 @@ whole tree is killed when
 
 A parent-death signal would reach only COMMAND, and vLLM's engine core and workers are its grandchildren.
 
-The supervisor starts the reaper as the leader of a process group. COMMAND inherits that group and the reaper leaves it,
-so that the group's number, which is the reaper's pid, ends all of the engine in one step, whoever still lives to do it.
-A process that made a group of its own is found by descent. The reaper stays until nothing is left.
+COMMAND leads a process group of its own: killing the group ends in one step what forks faster than it can be found, and
+the reaper, which is in neither that group nor its supervisor's, outlives them both. It stays until nothing is left.
 
 Exits with COMMAND's own code, or 128 + the signal that ended it.
 """
 
 import contextlib
 import ctypes
+import functools
 import os
 import select
 import signal
@@ -25,8 +25,9 @@ import subprocess
 import sys
 import time
 
-from engine.process_tree import Member, descendants, is_alive, kill_all, kill_group
+from engine.process_tree import Member, descendants, is_alive, kill_all, read_member
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TICK_S = 0.5
 LONG_LIVED_TITLE = "VLLM::"
@@ -39,17 +40,19 @@ LOST_MEMBER_EXIT = 75
 def main(argv: list[str]) -> int:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(_end(child, 128 + signal.SIGTERM)))
     wake_reader, wake_writer = os.pipe()
     os.set_blocking(wake_writer, False)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    os.setpgid(0, os.getpgid(os.getppid()))
-    return _watch(child, wake_reader)
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_die_with_the_reaper)
+    leader = read_member(child.pid)
+    assert leader is not None, "an unreaped child is always there"
+    stopped = functools.partial(_end, child, leader, 128 + signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(stopped()))
+    return _watch(child, leader, wake_reader)
 
 
-def _watch(child: "subprocess.Popen[bytes]", wake_reader: int) -> int:
+def _watch(child: "subprocess.Popen[bytes]", leader: Member, wake_reader: int) -> int:
     long_lived: dict[int, Member] = {}
     stop_at_s: float | None = None
     while True:
@@ -58,28 +61,27 @@ def _watch(child: "subprocess.Popen[bytes]", wake_reader: int) -> int:
             os.read(wake_reader, 4096)
         if sys.stdin.fileno() in ready:
             if os.read(sys.stdin.fileno(), 1) != STOP:
-                return _end(child, 128 + signal.SIGKILL)
+                return _end(child, leader, 128 + signal.SIGKILL)
             stop_at_s = stop_at_s or time.monotonic() + STOP_GRACE_S
             child.terminate()
         _reap_orphans(child.pid)
         if child.poll() is not None:
-            return _end(child, _exit_code(child.returncode))
+            return _end(child, leader, _exit_code(child.returncode))
         if stop_at_s is not None:
             if time.monotonic() >= stop_at_s:
-                return _end(child, 128 + signal.SIGKILL)
+                return _end(child, leader, 128 + signal.SIGKILL)
             continue
         lost = [member for member in long_lived.values() if not is_alive(member)]
         if lost and child.poll() is None:
             print(f"[reaper] {lost[0].title} (pid {lost[0].pid}) is gone: ending the engine", file=sys.stderr)
-            return _end(child, LOST_MEMBER_EXIT)
+            return _end(child, leader, LOST_MEMBER_EXIT)
         long_lived |= {m.pid: m for m in descendants(child.pid) if m.title.startswith(LONG_LIVED_TITLE)}
 
 
-def _end(child: "subprocess.Popen[bytes]", code: int) -> int:
+def _end(child: "subprocess.Popen[bytes]", leader: Member, code: int) -> int:
     """Again for whatever was forked, and so adopted, between a look and its signal."""
     while True:
-        kill_group(os.getpid())
-        survivors = kill_all(_living_descendants(), COMPLAIN_PERIOD_S)
+        survivors = kill_all([leader, *_living_descendants()], COMPLAIN_PERIOD_S)
         for member in survivors:
             print(f"[reaper] {member.title} (pid {member.pid}) cannot be killed: waiting for it", file=sys.stderr)
         if not survivors and not _living_descendants():
@@ -87,6 +89,11 @@ def _end(child: "subprocess.Popen[bytes]", code: int) -> int:
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(1)
     return code
+
+
+def _die_with_the_reaper() -> None:
+    """Runs in the child, before COMMAND: for a reaper killed before its supervisor has seen the child."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _living_descendants() -> list[Member]:

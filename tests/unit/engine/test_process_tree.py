@@ -105,6 +105,28 @@ async def test_a_reaper_killed_while_the_engine_still_loads_leaves_nothing(tmp_p
     await probe.close()
 
 
+async def test_a_reaper_killed_before_anybody_saw_the_engine_takes_it_along(tmp_path: Path) -> None:
+    mark = f"baryon-unseen-{os.getpid()}"
+    engine = EngineProcess(
+        Command((sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)", mark), {}),
+        tmp_path / "log",
+        "r",
+    )
+    async with asyncio.timeout(10):
+        while "up" not in engine.log.tail():
+            await asyncio.sleep(0.01)
+        reaper = next(iter(engine._members.values()))
+        engine._members = {reaper.pid: reaper}
+        os.kill(reaper.pid, signal.SIGKILL)
+        await engine.ended.wait()
+        while carrying(mark):
+            await asyncio.sleep(0.01)
+
+
+def carrying(mark: str) -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if titled(int(path.name), mark)]
+
+
 async def test_an_engine_that_is_not_ready_in_time_says_its_last_line(tmp_path: Path) -> None:
     engine = EngineProcess(COMMAND, tmp_path / "engine.log", "r1")
     probe = EngineProbe(LAUNCH)
@@ -139,7 +161,7 @@ async def test_processes_that_fork_while_they_are_killed_do_not_escape(tmp_path:
         while "started" not in engine.log.tail():
             await asyncio.sleep(0.05)
         await engine.stop()
-    assert not [path.name for path in Path("/proc").glob("[0-9]*") if titled(int(path.name), mark)]
+    assert not carrying(mark)
 
 
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGSTOP"])
@@ -151,7 +173,7 @@ async def test_forking_processes_do_not_escape_without_their_reaper_either(tmp_p
             await asyncio.sleep(0.05)
         os.kill(engine.members()[0].pid, signal.Signals[end])
         await engine.kill()
-    assert not [path.name for path in Path("/proc").glob("[0-9]*") if titled(int(path.name), mark)]
+    assert not carrying(mark)
 
 
 def forks(own_groups: bool) -> str:
