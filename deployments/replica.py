@@ -29,7 +29,7 @@ from engine.probe import EngineProbe
 from engine.simulated.command import simulated_command
 from engine.vllm_command import vllm_command
 from engine.weights.errors import ModelStoreError
-from engine.weights.model_facts import read_model_facts
+from engine.weights.model_facts import ModelFactsError, read_model_facts
 from engine.weights.progress import Progress
 from engine.weights.source import parse_source
 from engine.weights.store import ModelStore
@@ -224,6 +224,8 @@ class Replica:
             return kv_cache_bytes(available_memory_bytes(), read_model_facts(folder).weights_bytes)
         except NotEnoughMemory as error:
             raise EngineFailed(Failure("out_of_memory", str(error))) from error
+        except ModelFactsError as error:
+            raise EngineFailed(Failure("bad_weights", str(error))) from error
 
     def _command(self, launch: EngineLaunch) -> Command:
         if self._settings.engine == "simulated":

@@ -1,8 +1,8 @@
-"""What the gateway costs: the same engine asked directly and through the gateway, interleaved in one run."""
+"""What a path to an engine costs: each asked beside its reference, all interleaved in one run."""
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from cluster.bench.http_load import Reply, Target, post, run_streams
 
@@ -32,14 +32,22 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class OverheadResult:
-    """Ratios are of the gateway to the engine asked directly, medians over rounds."""
+class Added:
+    """What one path costs beside its reference: ratio of throughputs (median over rounds), added milliseconds."""
 
+    reference: str
     throughput_ratio: float
     throughput_ratio_min: float
     throughput_ratio_max: float
     ttft_added_ms_p50: float
     ttft_added_ms_p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class OverheadResult:
+    """`added` has an entry for each target that was compared with another; the rest is raw."""
+
+    added: dict[str, Added]
     rounds: list[Round]
     single_ttft_ms: dict[str, list[float]]
 
@@ -48,37 +56,44 @@ class OverheadError(Exception):
     """A target answered with something other than the tokens asked for."""
 
 
-async def measure_overhead(direct: Target, through: Target, plan: OverheadPlan) -> OverheadResult:
-    """Alternate the two targets within each round, so that a noisy neighbour hits both.
+async def measure_overhead(pairs: Sequence[tuple[Target, Target]], plan: OverheadPlan) -> OverheadResult:
+    """Each pair is a path and its reference. All take turns within each round: a noisy neighbour hits every one.
 
     Raises:
         OverheadError: an answer was not 200 or had another number of tokens than asked for.
         LoadError, OSError: a connection broke.
     """
-    for target in (direct, through):
+    targets = list({target.name: target for pair in pairs for target in reversed(pair)}.values())
+    for target in targets:
         await _one_round(target, plan, -1)
     rounds: list[Round] = []
     for number in range(plan.rounds):
-        order = (direct, through) if number % 2 == 0 else (through, direct)
-        rounds += [await _one_round(target, plan, number) for target in order]
-    singles = await _single_streams(direct, through, plan)
+        rounds += [await _one_round(target, plan, number) for target in _in_turn(targets, number)]
+    singles = await _single_streams(targets, plan)
+    added = {path.name: _added(path.name, reference.name, rounds, singles, plan) for path, reference in pairs}
+    return OverheadResult(added, rounds, singles)
+
+
+def _added(
+    path: str, reference: str, rounds: Sequence[Round], singles: Mapping[str, Sequence[float]], plan: OverheadPlan
+) -> Added:
     ratios = [
-        _throughput(rounds, through.name, number) / _throughput(rounds, direct.name, number)
-        for number in range(plan.rounds)
+        _throughput(rounds, path, number) / _throughput(rounds, reference, number) for number in range(plan.rounds)
     ]
-    return OverheadResult(
+    return Added(
+        reference=reference,
         throughput_ratio=statistics.median(ratios),
         throughput_ratio_min=min(ratios),
         throughput_ratio_max=max(ratios),
-        ttft_added_ms_p50=_percentile(singles[through.name], 50) - _percentile(singles[direct.name], 50),
-        ttft_added_ms_p95=_percentile(singles[through.name], 95) - _percentile(singles[direct.name], 95),
-        rounds=rounds,
-        single_ttft_ms=singles,
+        ttft_added_ms_p50=_percentile(singles[path], 50) - _percentile(singles[reference], 50),
+        ttft_added_ms_p95=_percentile(singles[path], 95) - _percentile(singles[reference], 95),
     )
 
 
-def as_json(result: OverheadResult) -> dict[str, object]:
-    return asdict(result)
+def _in_turn(targets: list[Target], number: int) -> list[Target]:
+    """Each round begins with another target."""
+    start = number % len(targets)
+    return targets[start:] + targets[:start]
 
 
 async def _one_round(target: Target, plan: OverheadPlan, number: int) -> Round:
@@ -96,12 +111,11 @@ async def _one_round(target: Target, plan: OverheadPlan, number: int) -> Round:
     )
 
 
-async def _single_streams(direct: Target, through: Target, plan: OverheadPlan) -> dict[str, list[float]]:
+async def _single_streams(targets: list[Target], plan: OverheadPlan) -> dict[str, list[float]]:
     """Time to first token of one stream at a time, the targets taking turns request by request."""
-    times_ms: dict[str, list[float]] = {direct.name: [], through.name: []}
+    times_ms: dict[str, list[float]] = {target.name: [] for target in targets}
     for number in range(plan.single_requests):
-        order = (direct, through) if number % 2 == 0 else (through, direct)
-        for target in order:
+        for target in _in_turn(targets, number):
             request = post(target, "/v1/completions", _body(plan, f"single {number}", plan.single_output_tokens))
             _, (reply,) = await run_streams(target, 1, 1, lambda _, request=request: request)  # type: ignore[misc]
             times_ms[target.name].append(1000 * _checked(reply, plan.single_output_tokens).first_byte_s)

@@ -7,21 +7,29 @@ import platform
 import subprocess
 import tempfile
 import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from cluster.bench.http_load import Target
-from cluster.bench.overhead import OverheadPlan, OverheadResult, as_json, measure_overhead
-from cluster.bring_up import OnEvent, check_before_start, running_cluster, wait_until_serving
+from cluster.bench.overhead import OverheadPlan, OverheadResult, measure_overhead
+from cluster.bench.peers import free_port, plain_engine, ray_serve_llm, vllm_router
+from cluster.bring_up import Event, OnEvent, check_before_start, running_cluster, wait_until_serving
 from cluster.config import BaryonConfig
 from cluster.config_file import parse_config
 from cluster.live_state import LiveState
-from cluster.run_folder import RunFolder, RunRecord
+from cluster.run_folder import RunFolder, RunRecord, store_folder
 from cluster.serve_api import ServeApi
+from engine.launch import EngineLaunch
+from engine.memory_budget import GIB
+from engine.weights.source import parse_source
+from engine.weights.store import ModelStore
 
 MODEL = "tiny-random-llama"
+KV_CACHE_BYTES = GIB // 2
 CONFIG = """
 gateway: {{port: {port}}}
 ray: {{dashboard_port: {dashboard_port}}}
@@ -34,11 +42,19 @@ models:
 START_TIMEOUT_S = 300.0
 
 
-def run_overhead(plan: OverheadPlan, ports: tuple[int, int], on_event: OnEvent) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Programs to compare with: vllm-router's path or None, and whether Ray Serve LLM takes part."""
+
+    vllm_router: str | None
+    ray_serve_llm: bool
+
+
+def run_overhead(plan: OverheadPlan, ports: tuple[int, int], peers: Peers, on_event: OnEvent) -> dict[str, Any]:
     """Start, measure, end. The document has the ratios, the gateway's resident memory and every raw round.
 
     Raises:
-        BringUpError, OverheadError, LoadError, OSError: it could not be measured.
+        BringUpError, OverheadError, LoadError, PeerError, OSError: it could not be measured.
     """
     settings: BaryonConfig = parse_config(CONFIG.format(port=ports[0], dashboard_port=ports[1]), "bench")
     with tempfile.TemporaryDirectory(prefix="bn-") as path:
@@ -47,11 +63,11 @@ def run_overhead(plan: OverheadPlan, ports: tuple[int, int], on_event: OnEvent) 
         with running_cluster(settings, folder, "bench", on_event) as record:
             wait_until_serving(record, on_event, START_TIMEOUT_S)
             gateway_pid = _gateway_pid(record)
-            direct = _engine_target(record)
-            through = Target("gateway", "127.0.0.1", ports[0])
+            pairs = [(Target("gateway", "127.0.0.1", ports[0]), _engine_target(record))]
             rss_before_mb = rss_mb(gateway_pid)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                result: OverheadResult = runner.run(measure_overhead(direct, through, plan))
+                result = runner.run(_with_peers(pairs, plan, peers, Path(path), on_event))
+            gateway = result.added["gateway"]
             return {
                 "benchmark": "overhead",
                 "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -59,8 +75,40 @@ def run_overhead(plan: OverheadPlan, ports: tuple[int, int], on_event: OnEvent) 
                 "machine": {"cpus": len(os.sched_getaffinity(0)), "architecture": platform.machine()},
                 "gateway_rss_mb": rss_mb(gateway_pid),
                 "gateway_rss_mb_before": rss_before_mb,
-                **as_json(result),
+                **{name: value for name, value in asdict(gateway).items() if name != "reference"},
+                "peers": {name: asdict(added) for name, added in result.added.items() if name != "gateway"},
+                "rounds": [asdict(one) for one in result.rounds],
+                "single_ttft_ms": result.single_ttft_ms,
             }
+
+
+async def _with_peers(
+    pairs: list[tuple[Target, Target]], plan: OverheadPlan, peers: Peers, folder: Path, on_event: OnEvent
+) -> OverheadResult:
+    """Measure `pairs` and every peer that is there, all in the same rounds."""
+    async with AsyncExitStack() as stack:
+        if peers.vllm_router or peers.ray_serve_llm:
+            weights = ModelStore(store_folder()).materialise(parse_source(f"bundled:{MODEL}"))
+            on_event(Event("plain vLLM", "starting", "what the peers are compared with"))
+            launch = EngineLaunch(
+                MODEL,
+                weights,
+                "cpu",
+                "127.0.0.1",
+                free_port(),
+                "",
+                kv_cache_bytes=KV_CACHE_BYTES,
+                engine_args={"max_model_len": 2048},
+            )
+            plain = await stack.enter_async_context(plain_engine(launch, folder))
+        if peers.vllm_router:
+            on_event(Event("vllm-router", "starting"))
+            pairs.append((stack.enter_context(vllm_router(peers.vllm_router, plain, folder, MODEL)), plain))
+        if peers.ray_serve_llm:
+            on_event(Event("Ray Serve LLM", "starting"))
+            pairs.append((stack.enter_context(ray_serve_llm(weights, folder, MODEL)), plain))
+        on_event(Event("bench", "measuring", f"{plan.rounds} rounds of {plan.streams} streams"))
+        return await measure_overhead(pairs, plan)
 
 
 def commit_id() -> str | None:

@@ -1,14 +1,15 @@
 """`baryon bench`: what the gateway costs on this machine."""
 
-import socket
 from pathlib import Path
+from shutil import which
 from typing import Annotated
 
 import typer
 
 from cluster.bench.http_load import LoadError
 from cluster.bench.overhead import OverheadError, OverheadPlan
-from cluster.bench.overhead_run import MODEL, run_overhead, write_json
+from cluster.bench.overhead_run import MODEL, Peers, run_overhead, write_json
+from cluster.bench.peers import PeerError, free_port, ray_serve_llm_is_installed
 from cluster.bring_up import BringUpError
 from cluster.commands.output import FAILED, EventPrinter, console, fail, print_json
 from cluster.ray_head import RayStartError
@@ -27,19 +28,25 @@ def overhead(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each target; medians are reported.")] = 5,
     streams: Annotated[int, typer.Option(min=1)] = 32,
     output_tokens: Annotated[int, typer.Option(min=2)] = 64,
+    router: Annotated[
+        str | None, typer.Option("--vllm-router", help="Where vllm-router is, if not on the PATH.")
+    ] = None,
+    peers: Annotated[bool, typer.Option(help="Measure vllm-router and Ray Serve LLM too, where installed.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the whole document.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the document here.")] = None,
 ) -> None:
     """The same engine asked directly and through the gateway, interleaved: throughput ratio and added TTFT.
 
-    Starts a cluster of its own with the tiny model, and ends it.
+    Starts a cluster of its own with the tiny model, and ends it. vllm-router and Ray Serve LLM are measured in the same
+    rounds where they are installed, each beside an engine without our guard.
 
     Example: baryon bench overhead --json
     """
     plan = OverheadPlan(MODEL, streams=streams, output_tokens=output_tokens, rounds=rounds)
     try:
-        document = run_overhead(plan, (_free_port(), _free_port()), (lambda _: None) if json else EventPrinter())
-    except (BringUpError, RayStartError, ServeApiError, OverheadError, LoadError, OSError) as error:
+        others = Peers(router or which("vllm-router"), ray_serve_llm_is_installed()) if peers else Peers(None, False)
+        document = run_overhead(plan, (free_port(), free_port()), others, (lambda _: None) if json else EventPrinter())
+    except (PeerError, BringUpError, RayStartError, ServeApiError, OverheadError, LoadError, OSError) as error:
         fail(str(error), FAILED)
     if out is not None:
         write_json(document, out)
@@ -53,9 +60,9 @@ def overhead(
         f"{document['ttft_added_ms_p95']:.2f} ms p95\n"
         f"gateway resident memory                   {document['gateway_rss_mb']:.0f} MB"
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for name, added in document["peers"].items():
+        console.print(
+            f"{name:<13} ÷ plain vLLM {added['throughput_ratio']:.3f} "
+            f"({added['throughput_ratio_min']:.3f} to {added['throughput_ratio_max']:.3f}), "
+            f"added TTFT {added['ttft_added_ms_p50']:.2f} ms median, {added['ttft_added_ms_p95']:.2f} ms p95"
+        )

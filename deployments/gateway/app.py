@@ -28,18 +28,9 @@ from deployments.gateway.routing.ledger import Ledger
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
 from deployments.gateway.upstream import EngineConnection, EnginePool
+from engine.guard import GENERATION_ROUTES
 
-INFERENCE_ROUTES = frozenset(
-    {
-        b"/v1/chat/completions",
-        b"/v1/completions",
-        b"/v1/embeddings",
-        b"/v1/responses",
-        b"/v1/messages",
-        b"/tokenize",
-        b"/detokenize",
-    }
-)
+INFERENCE_ROUTES = frozenset(path for _, path in GENERATION_ROUTES)
 MODEL_ROUTE = b"/v1/models/"
 JSON: Headers = [(b"content-type", b"application/json")]
 REPLICAS_TRIED = 3

@@ -92,6 +92,10 @@ def engine_error() -> GatewayError:
     return GatewayError(500, "engine_error", "The engine failed on this request.")
 
 
+def internal_error() -> GatewayError:
+    return GatewayError(500, "internal_error", "The gateway failed on this request; its log says why.")
+
+
 def first_token_timeout(limit_s: float) -> GatewayError:
     return GatewayError(504, "first_token_timeout", f"The engine sent nothing for {limit_s:.0f} s.")
 

@@ -6,6 +6,7 @@ chunk, which docs/design.md measures. Decisions are made on the raw request targ
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import cast
 
 import httptools
 
-from deployments.gateway.errors import GatewayError, body_too_large, request_timeout
+from deployments.gateway.errors import GatewayError, body_too_large, internal_error, request_timeout
 from deployments.gateway.settings import GatewaySettings
+
+logger = logging.getLogger(__name__)
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
@@ -233,6 +236,8 @@ class ClientConnection(asyncio.Protocol):
             raise headers_too_large()
 
     def on_headers_complete(self) -> None:
+        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+            raise GatewayError(400, "missing_host", "An HTTP/1.1 request needs a Host header.")
         if self._parser.should_upgrade():
             raise GatewayError(400, "upgrade_refused", "Protocol upgrades are not supported.")
         length = self._headers.get(b"content-length", b"0")
@@ -268,13 +273,22 @@ class ClientConnection(asyncio.Protocol):
             self._answer(request)
             return
         self._queue.append(request)
-        if len(self._queue) >= MAX_PIPELINED:
+        waiting_bytes = sum(len(waiting.body) for waiting in self._queue)
+        if len(self._queue) >= MAX_PIPELINED or waiting_bytes > self._settings.max_head_bytes:
             self._transport.pause_reading()
 
     def _answer(self, request: ClientRequest) -> None:
         self._disarm()
-        self._current = Response(self, request)
-        self._handler(request, self._current)
+        self._current = response = Response(self, request)
+        try:
+            self._handler(request, response)
+        except Exception:
+            logger.exception("a request could not be handled")
+            response.is_last()
+            if response.started:
+                response.abort()
+            else:
+                response.send_error(internal_error(), [])
 
     def answered(self, keep_alive: bool) -> None:
         """The current answer is finished: take the next request, wait for one, or close."""
@@ -290,9 +304,9 @@ class ClientConnection(asyncio.Protocol):
     def _answer_next(self) -> None:
         """In order, and none before the client has read most of the last answer."""
         if self._queue and self._current is None and not self._is_stalled and not self._closing and not self.closed:
-            if len(self._queue) == MAX_PIPELINED:
-                self._transport.resume_reading()
             self._answer(self._queue.popleft())
+            if not self._queue and not self._transport.is_reading():
+                self._transport.resume_reading()
 
     def write(self, data: bytes) -> None:
         if not self.closed:

@@ -33,6 +33,8 @@ class ClusterProcess:
         self.environment = {**os.environ, "BARYON_RUN_DIR": str(self.folder / "run"), "PYTHONUNBUFFERED": "1"}
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = self.write_config(text)
+        # A certificate store for each request costs more than the request; an idle connection may close as it is used.
+        self._http = httpx.Client(verify=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0))
         self._log = self.folder / "up.log"
 
     def write_config(self, text: str) -> Path:
@@ -100,7 +102,7 @@ class ClusterProcess:
         return [m for m in (member, head) if m] + descendants(self.process.pid) + descendants(record["pid"])
 
     def post(self, path: str, body: dict[str, Any], timeout_s: float = 120) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=timeout_s)
+        return self._http.post(self.url + path, json=body, timeout=timeout_s)
 
     def stop(self) -> list[Member]:
         """Ctrl-C; what is left of the whole cluster ten seconds after the command returned."""

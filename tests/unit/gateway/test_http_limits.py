@@ -153,6 +153,7 @@ SMUGGLING = {
     "a folded header": POST + b"x: a\r\n b\r\ncontent-length: 2\r\n\r\n{}",
     "a bare line feed in a header": POST + b"x: a\nb: c\r\n\r\n",
     "a NUL in a header": POST + b"x: a\0b\r\n\r\n",
+    "no host": b"GET /health HTTP/1.1\r\n\r\n",
     "two hosts": b"GET /health HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
     "a chunk size that is no number": CHUNKED + b"zz\r\n",
     "a negative chunk size": CHUNKED + b"-1\r\n",

@@ -9,7 +9,7 @@ from deployments.gateway.http_server import ClientConnection, ClientConnections,
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection, EnginePool
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import Client, get, until
+from tests.unit.gateway.harness import Client, get, post, until
 from tests.unit.gateway.scripted_engine import unary
 
 Serve = Callable[[Handler], Awaitable[tuple[Client, ClientConnections]]]
@@ -47,6 +47,34 @@ async def test_a_request_read_in_the_moment_an_answer_ends_does_not_overtake_one
         await until(lambda turn=turn: len(asked) == turn + 1)  # type: ignore[misc]
         asked[turn][1].send(200, [], b"")
     assert [request.path for request, _ in asked] == [b"/a", b"/b", b"/c"]
+
+
+async def test_a_handler_that_fails_is_a_500_and_a_line_in_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    def handler(request: ClientRequest, response: Response) -> None:
+        raise RuntimeError("a bug of ours")
+
+    client, _ = await serve(handler)
+    client.send(get("/"))
+    answer = await client.answer()
+    assert answer.status == 500
+    assert "a bug of ours" not in answer.body.decode()
+    assert "a bug of ours" in caplog.text
+
+
+async def test_large_requests_are_not_read_ahead_of_their_turn(serve: Serve) -> None:
+    asked: list[tuple[ClientRequest, Response]] = []
+    client, connections = await serve(lambda request, response: asked.append((request, response)))
+    client.send(post("/first", b"{}") + post("/x", b"x" * 1_000_000) * 6)
+    await until(lambda: len(asked) == 1)
+    (connection,) = connections
+    await asyncio.sleep(0.2)
+    assert len(connection._queue) <= 1
+    for turn in range(7):
+        await until(lambda turn=turn: len(asked) == turn + 1)  # type: ignore[misc]
+        asked[turn][1].send(200, [], b"")
+        assert (await client.answer()).status == 200
 
 
 async def test_answers_do_not_pile_up_for_a_client_that_does_not_read(serve: Serve) -> None:
