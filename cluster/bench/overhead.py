@@ -1,22 +1,30 @@
 """What a path to an engine costs: each asked beside its reference, all interleaved in one run."""
 
+import asyncio
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.bench.http_load import Reply, Target, post, run_streams
 
+SETTLE_S = 1.5
+
 
 @dataclass(frozen=True, slots=True)
 class OverheadPlan:
-    """`streams` × `output_tokens` for throughput, then single streams for time to first token."""
+    """`streams` × `output_tokens` for throughput, then single streams for time to first token, in blocks.
+
+    vLLM's CPU workers spin for a second after their last step. With several engines on one machine the next one would
+    be measured against that, so every turn begins after `SETTLE_S` and with a request that does not count.
+    """
 
     model: str
     streams: int = 32
     output_tokens: int = 64
     requests_per_stream: int = 4
-    rounds: int = 5
-    single_requests: int = 60
+    rounds: int = 9
+    single_blocks: int = 6
+    single_requests: int = 12
     single_output_tokens: int = 8
 
 
@@ -100,6 +108,8 @@ async def _one_round(target: Target, plan: OverheadPlan, number: int) -> Round:
     def request(index: int) -> bytes:
         return post(target, "/v1/completions", _body(plan, f"{number} {index}", plan.output_tokens))
 
+    await asyncio.sleep(SETTLE_S)
+    await _single(target, plan, f"warm {number}")
     wall_s, replies = await run_streams(target, plan.streams, plan.requests_per_stream, request)
     tokens = sum(_checked(reply, plan.output_tokens).output_tokens for reply in replies)
     return Round(
@@ -112,14 +122,22 @@ async def _one_round(target: Target, plan: OverheadPlan, number: int) -> Round:
 
 
 async def _single_streams(targets: list[Target], plan: OverheadPlan) -> dict[str, list[float]]:
-    """Time to first token of one stream at a time, the targets taking turns request by request."""
+    """Time to first token of one stream at a time, the targets taking turns block by block."""
     times_ms: dict[str, list[float]] = {target.name: [] for target in targets}
-    for number in range(plan.single_requests):
-        for target in _in_turn(targets, number):
-            request = post(target, "/v1/completions", _body(plan, f"single {number}", plan.single_output_tokens))
-            _, (reply,) = await run_streams(target, 1, 1, lambda _, request=request: request)  # type: ignore[misc]
-            times_ms[target.name].append(1000 * _checked(reply, plan.single_output_tokens).first_byte_s)
+    for block in range(plan.single_blocks):
+        for target in _in_turn(targets, block):
+            await asyncio.sleep(SETTLE_S)
+            await _single(target, plan, f"warm {block}")
+            times_ms[target.name] += [
+                await _single(target, plan, f"single {block} {number}") for number in range(plan.single_requests)
+            ]
     return times_ms
+
+
+async def _single(target: Target, plan: OverheadPlan, salt: str) -> float:
+    request = post(target, "/v1/completions", _body(plan, salt, plan.single_output_tokens))
+    _, (reply,) = await run_streams(target, 1, 1, lambda _: request)
+    return 1000 * _checked(reply, plan.single_output_tokens).first_byte_s
 
 
 def _body(plan: OverheadPlan, salt: str, output_tokens: int) -> dict[str, object]:

@@ -25,7 +25,7 @@ def _bench() -> None:
 
 @bench.command()
 def overhead(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each target; medians are reported.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each target; medians are reported.")] = 9,
     streams: Annotated[int, typer.Option(min=1)] = 32,
     output_tokens: Annotated[int, typer.Option(min=2)] = 64,
     router: Annotated[

@@ -2,12 +2,15 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import anthropic
 import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
+from cluster.run_folder import store_folder
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.conftest import CHAT, EMBED, SIMULATED, TINY
 
@@ -186,6 +189,29 @@ def test_curl(cluster: ClusterProcess) -> None:
     command = ["curl", "-sS", "-H", "Content-Type: application/json", "-d", body, f"{cluster.url}/v1/chat/completions"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "Paris" in json.loads(done.stdout)["choices"][0]["message"]["content"]
+
+
+def test_vllms_own_benchmark(cluster: ClusterProcess, tmp_path: Path) -> None:
+    folder = store_folder() / "bundled" / "tiny-random-llama"
+    load = "--dataset-name random --random-input-len 16 --random-output-len 8 --num-prompts 8 --ignore-eos"
+    where = f"--backend openai --base-url {cluster.url} --endpoint /v1/completions --model {TINY} --tokenizer {folder}"
+    result = f"--save-result --result-dir {tmp_path} --result-filename result.json"
+    command = [
+        sys.executable,
+        "-m",
+        "engine.vllm_cli",
+        "bench",
+        "serve",
+        *where.split(),
+        *load.split(),
+        *result.split(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads((tmp_path / "result.json").read_text())
+    assert (figures["completed"], figures["failed"]) == (8, 0)
+    assert figures["total_output_tokens"] == 64
+    assert figures["mean_ttft_ms"] > 0
 
 
 def test_the_chat_command_streams_an_answer(cluster: ClusterProcess) -> None:
