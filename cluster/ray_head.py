@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_worker_niceness": "0",
     "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
 }
 

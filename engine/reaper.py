@@ -12,12 +12,14 @@ A parent-death signal would reach only COMMAND, and vLLM's engine core and worke
 COMMAND leads a process group of its own: killing the group ends in one step what forks faster than it can be found, and
 the reaper, which is in neither that group nor its supervisor's, outlives them both. It stays until nothing is left.
 
+Ray kills a worker's children when the worker exits, so supervisor and reaper can go in the same moment. The warden, a
+fork that neither of them is an ancestor of, kills COMMAND's group then.
+
 Exits with COMMAND's own code, or 128 + the signal that ended it.
 """
 
 import contextlib
 import ctypes
-import functools
 import os
 import select
 import signal
@@ -32,12 +34,14 @@ PR_SET_CHILD_SUBREAPER = 36
 TICK_S = 0.5
 LONG_LIVED_TITLE = "VLLM::"
 STOP = b"T"
+DONE = b"."
 STOP_GRACE_S = 5.0
 COMPLAIN_PERIOD_S = 5.0
 LOST_MEMBER_EXIT = 75
 
 
 def main(argv: list[str]) -> int:
+    warden = _start_warden()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wake_reader, wake_writer = os.pipe()
@@ -47,9 +51,42 @@ def main(argv: list[str]) -> int:
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_die_with_the_reaper)
     leader = read_member(child.pid)
     assert leader is not None, "an unreaped child is always there"
-    stopped = functools.partial(_end, child, leader, 128 + signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(stopped()))
-    return _watch(child, leader, wake_reader)
+    os.write(warden, b"%d" % child.pid)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_end(child, leader, 128 + signal.SIGTERM)))
+    code = _watch(child, leader, wake_reader)
+    os.write(warden, DONE)
+    return code
+
+
+def _start_warden() -> int:
+    """A pipe to the warden: it is told the group to kill should the pipe end without `DONE`.
+
+    Forked twice, and before this process adopts orphans, so that the warden is nobody's child here.
+    """
+    reader, writer = os.pipe()
+    between = os.fork()
+    if between == 0:
+        if os.fork() == 0:
+            os.close(writer)
+            _be_the_warden(reader)
+        os._exit(0)
+    os.waitpid(between, 0)
+    os.close(reader)
+    return writer
+
+
+def _be_the_warden(reader: int) -> None:
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    told = b""
+    while news := os.read(reader, 64):
+        told += news
+    if told and not told.endswith(DONE):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(told), signal.SIGKILL)
+    os._exit(0)
 
 
 def _watch(child: "subprocess.Popen[bytes]", leader: Member, wake_reader: int) -> int:

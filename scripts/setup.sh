@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Makes .venv with pinned packages, for a GPU if this machine has one, else for its CPU. A second run changes nothing.
 #   scripts/setup.sh [--dev]     --dev adds what tests and checks need
-# PYTHON names another interpreter; PYTORCH_CPU_INDEX another place for PyTorch's CPU builds.
+# PYTHON names another interpreter; PYTORCH_CPU_INDEX an index that has PyTorch's CPU builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-say() { printf '\033[1m%s\033[0m\n' "$*"; }
+say() { printf '%6d s  \033[1m%s\033[0m\n' "$SECONDS" "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
+uv='uv==0.13.9'
 device=cpu
 for node in /dev/nvidia[0-9]*; do [ -e "$node" ] && device=gpu; done
 locks=("requirements/$device.txt")
@@ -35,18 +36,21 @@ pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@"; }
 
 if [ "$device" = cpu ]; then
   torch=$(grep '^torch==' requirements/cpu.txt)
-  say "  1/3 $torch"
+  say "1/3 $torch"
+  # The CPU build may not be on pip's index; uv knows where PyTorch keeps it. An extra index for everything would be slow.
   if ! pip install --no-deps "$torch" 2>/dev/null; then
-    # The CPU build is not on the ordinary index. An extra index for everything would be slow, and hang offline.
-    pip install --no-deps --index-url "${PYTORCH_CPU_INDEX:-https://download.pytorch.org/whl/cpu}" "$torch" \
-      || die "PyTorch's CPU build could not be installed; set PYTORCH_CPU_INDEX to an index that has $torch"
+    if [ -n "${PYTORCH_CPU_INDEX:-}" ]; then
+      pip install --no-deps --index-url "$PYTORCH_CPU_INDEX" "$torch"
+    else
+      pip install --no-deps "$uv" && .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --torch-backend cpu "$torch"
+    fi || die "PyTorch's CPU build could not be installed; set PYTORCH_CPU_INDEX to an index that has $torch"
   fi
 fi
 for lock in "${locks[@]}"; do
-  say "  2/3 $lock ($(grep -vc '^#' "$lock") packages)"
+  say "2/3 $lock ($(grep -vc '^#' "$lock") packages)"
   pip install --no-deps -r "$lock"
 done
-say "  3/3 baryon itself"
+say "3/3 baryon itself"
 pip install --no-deps --no-build-isolation -e .
 printf '%s\n' "$wanted" >> "$mark"
 say "Done."

@@ -16,7 +16,7 @@ import uvloop
 
 from cluster.bench.http_load import Target
 from cluster.bench.overhead import OverheadPlan, OverheadResult, measure_overhead
-from cluster.bench.peers import free_port, plain_engine, ray_serve_llm, vllm_router
+from cluster.bench.peers import Peer, free_port, plain_engine, ray_serve_llm, rss_mb, vllm_router
 from cluster.bring_up import Event, OnEvent, check_before_start, running_cluster, wait_until_serving
 from cluster.config import BaryonConfig
 from cluster.config_file import parse_config
@@ -66,7 +66,7 @@ def run_overhead(plan: OverheadPlan, ports: tuple[int, int], peers: Peers, on_ev
             pairs = [(Target("gateway", "127.0.0.1", ports[0]), _engine_target(record))]
             rss_before_mb = rss_mb(gateway_pid)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                result = runner.run(_with_peers(pairs, plan, peers, Path(path), on_event))
+                result, peers_rss_mb = runner.run(_with_peers(pairs, plan, peers, Path(path), on_event))
             gateway = result.added["gateway"]
             return {
                 "benchmark": "overhead",
@@ -76,39 +76,38 @@ def run_overhead(plan: OverheadPlan, ports: tuple[int, int], peers: Peers, on_ev
                 "gateway_rss_mb": rss_mb(gateway_pid),
                 "gateway_rss_mb_before": rss_before_mb,
                 **{name: value for name, value in asdict(gateway).items() if name != "reference"},
-                "peers": {name: asdict(added) for name, added in result.added.items() if name != "gateway"},
+                "peers": {name: {**asdict(result.added[name]), "rss_mb": mb} for name, mb in peers_rss_mb.items()},
                 "rounds": [asdict(one) for one in result.rounds],
                 "single_ttft_ms": result.single_ttft_ms,
             }
 
 
 async def _with_peers(
-    pairs: list[tuple[Target, Target]], plan: OverheadPlan, peers: Peers, folder: Path, on_event: OnEvent
-) -> OverheadResult:
-    """Measure `pairs` and every peer that is there, all in the same rounds."""
+    pairs: list[tuple[Target, Target]], plan: OverheadPlan, wanted: Peers, folder: Path, on_event: OnEvent
+) -> tuple[OverheadResult, dict[str, float]]:
+    """Measure `pairs` and every peer that is there, all in the same rounds; the peers' resident memory in MB."""
+    peers: list[Peer] = []
     async with AsyncExitStack() as stack:
-        if peers.vllm_router or peers.ray_serve_llm:
+        if wanted.vllm_router or wanted.ray_serve_llm:
             weights = ModelStore(store_folder()).materialise(parse_source(f"bundled:{MODEL}"))
             on_event(Event("plain vLLM", "starting", "what the peers are compared with"))
-            launch = EngineLaunch(
-                MODEL,
-                weights,
-                "cpu",
-                "127.0.0.1",
-                free_port(),
-                "",
-                kv_cache_bytes=KV_CACHE_BYTES,
-                engine_args={"max_model_len": 2048},
-            )
-            plain = await stack.enter_async_context(plain_engine(launch, folder))
-        if peers.vllm_router:
+            plain = await stack.enter_async_context(plain_engine(_plain_launch(weights), folder))
+        if wanted.vllm_router:
             on_event(Event("vllm-router", "starting"))
-            pairs.append((stack.enter_context(vllm_router(peers.vllm_router, plain, folder, MODEL)), plain))
-        if peers.ray_serve_llm:
+            peers.append(stack.enter_context(vllm_router(wanted.vllm_router, plain, folder, MODEL)))
+        if wanted.ray_serve_llm:
             on_event(Event("Ray Serve LLM", "starting"))
-            pairs.append((stack.enter_context(ray_serve_llm(weights, folder, MODEL)), plain))
+            peers.append(stack.enter_context(ray_serve_llm(weights, folder, MODEL)))
         on_event(Event("bench", "measuring", f"{plan.rounds} rounds of {plan.streams} streams"))
-        return await measure_overhead(pairs, plan)
+        result = await measure_overhead([*pairs, *((peer.target, plain) for peer in peers)], plan)
+        return result, {peer.target.name: peer.rss_mb() for peer in peers}
+
+
+def _plain_launch(weights: Path) -> EngineLaunch:
+    arguments = {"max_model_len": 2048}
+    return EngineLaunch(
+        MODEL, weights, "cpu", "127.0.0.1", free_port(), "", kv_cache_bytes=KV_CACHE_BYTES, engine_args=arguments
+    )
 
 
 def commit_id() -> str | None:
@@ -121,12 +120,6 @@ def commit_id() -> str | None:
         ["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, check=False
     )
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory in MB (10⁶ bytes)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
 def _gateway_pid(record: RunRecord) -> int:

@@ -64,5 +64,6 @@ def overhead(
         console.print(
             f"{name:<13} ÷ plain vLLM {added['throughput_ratio']:.3f} "
             f"({added['throughput_ratio_min']:.3f} to {added['throughput_ratio_max']:.3f}), "
-            f"added TTFT {added['ttft_added_ms_p50']:.2f} ms median, {added['ttft_added_ms_p95']:.2f} ms p95"
+            f"added TTFT {added['ttft_added_ms_p50']:.2f} ms median, {added['ttft_added_ms_p95']:.2f} ms p95, "
+            f"{added['rss_mb']:.0f} MB"
         )

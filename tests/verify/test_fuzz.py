@@ -8,7 +8,8 @@ from random import Random
 import orjson
 import pytest
 
-from cluster.bench.overhead_run import commit_id, rss_mb, write_json
+from cluster.bench.overhead_run import commit_id, write_json
+from cluster.bench.peers import rss_mb
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.verify.results import RESULTS
 

@@ -65,7 +65,9 @@ async def test_stopping_leaves_nothing_and_keeps_the_log(tmp_path: Path) -> None
     assert engine.log.tail() == ["started"]
 
 
-async def test_a_supervisor_that_is_killed_takes_all_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_reaper", [False, True])
+async def test_a_supervisor_that_is_killed_takes_all_along(tmp_path: Path, with_reaper: bool) -> None:
+    """Ray kills a worker's children with it, the reaper among them."""
     code = f"""
 import asyncio
 from pathlib import Path
@@ -82,6 +84,9 @@ asyncio.run(main())
             while not any(member.title == "VLLM::Worker" for member in tree):
                 tree = descendants(supervisor.pid)
                 await asyncio.sleep(0.05)
+        if with_reaper:
+            supervisor.send_signal(signal.SIGSTOP)
+            os.kill(next(member.pid for member in tree if "engine.reaper" in member.title), signal.SIGKILL)
         supervisor.kill()
         async with asyncio.timeout(10):
             while any(map(is_alive, tree)):
