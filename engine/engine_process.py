@@ -28,7 +28,7 @@ class EngineProcess:
         self.ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._process = subprocess.Popen(
-            (sys.executable, "-P", "-m", "engine.reaper", *command.argv),
+            (sys.executable, "-P", "-m", "engine.reaper", str(command.niceness), *command.argv),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -48,7 +48,8 @@ class EngineLaunch:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An argument vector and the environment variables to add to the parent's."""
+    """An argument vector, environment variables to add to the parent's, and how far it yields to others (nice(2))."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
+    niceness: int = 0

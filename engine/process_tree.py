@@ -54,6 +54,7 @@ def descendants(pid: int) -> list[Member]:
 
 
 def _children(pid: int) -> Iterator[int]:
+    """proc(5): a child can be missed while a sibling ends, so whoever must not miss one looks again."""
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Stands between a supervisor and an engine so that no process of the engine outlives either of them.
 
-`python -m engine.reaper COMMAND…`: runs COMMAND and adopts whatever it leaves orphaned (`PR_SET_CHILD_SUBREAPER`). The
-whole tree is killed when
+`python -m engine.reaper NICENESS COMMAND…`: runs COMMAND and adopts whatever it leaves orphaned
+(`PR_SET_CHILD_SUBREAPER`). The whole tree is killed when
 
 - standard input ends, which is how the supervisor's death looks whatever killed it;
 - COMMAND exits, leaving engine cores or workers behind;
@@ -9,8 +9,9 @@ whole tree is killed when
 
 A parent-death signal would reach only COMMAND, and vLLM's engine core and workers are its grandchildren.
 
-COMMAND leads a process group of its own: killing the group ends in one step what forks faster than it can be found, and
-the reaper, which is in neither that group nor its supervisor's, outlives them both. It stays until nothing is left.
+COMMAND leads a session and process group of its own: killing the group ends in one step what forks faster than it can
+be found, and the reaper, which is in neither that group nor its supervisor's, outlives them both. It stays until none
+is left. Where the kernel shares the CPU between sessions first (sched(7), autogroup), NICENESS is the session's too.
 
 Ray kills a worker's children when the worker exits, so supervisor and reaper can go in the same moment. The warden, a
 fork that neither of them is an ancestor of, kills COMMAND's group then.
@@ -20,12 +21,14 @@ Exits with COMMAND's own code, or 128 + the signal that ended it.
 
 import contextlib
 import ctypes
+import functools
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from engine.process_tree import Member, descendants, is_alive, kill_all, read_member
 
@@ -38,6 +41,8 @@ DONE = b"."
 STOP_GRACE_S = 5.0
 COMPLAIN_PERIOD_S = 5.0
 LOST_MEMBER_EXIT = 75
+AUTOGROUP = Path("/proc/self/autogroup")
+AUTOGROUP_ATTEMPTS = 20
 
 
 def main(argv: list[str]) -> int:
@@ -48,7 +53,8 @@ def main(argv: list[str]) -> int:
     os.set_blocking(wake_writer, False)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_die_with_the_reaper)
+    prepare = functools.partial(_before_the_command, niceness=int(argv[0]))
+    child = subprocess.Popen(argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare)
     leader = read_member(child.pid)
     assert leader is not None, "an unreaped child is always there"
     os.write(warden, b"%d" % child.pid)
@@ -128,9 +134,26 @@ def _end(child: "subprocess.Popen[bytes]", leader: Member, code: int) -> int:
     return code
 
 
-def _die_with_the_reaper() -> None:
-    """Runs in the child, before COMMAND: for a reaper killed before its supervisor has seen the child."""
+def _before_the_command(niceness: int) -> None:
+    """Runs in the child. The signal is for a reaper killed before its supervisor has seen the child."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if niceness:
+        os.nice(niceness)
+        _yield_as_a_session(niceness)
+
+
+def _yield_as_a_session(niceness: int) -> None:
+    """The kernel allows an unprivileged change every 0.1 s on the whole machine, and says EAGAIN to another."""
+    for _ in range(AUTOGROUP_ATTEMPTS):
+        try:
+            with AUTOGROUP.open("w") as autogroup:
+                autogroup.write(str(niceness))
+        except BlockingIOError:
+            time.sleep(0.1)
+        except OSError:
+            return
+        else:
+            return
 
 
 def _living_descendants() -> list[Member]:

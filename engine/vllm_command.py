@@ -12,7 +12,7 @@ ALWAYS = {
     "disable_fastapi_docs": True,
     "disable_uvicorn_access_log": True,
 }
-CPU_NICENESS = ("nice", "-n", "10")
+CPU_NICENESS = 10
 CPU_EAGER: dict[str, object] = {"enforce_eager": True}
 CPU_PIPELINE: dict[str, object] = {"compilation_config": {"backend": "eager"}}
 
@@ -48,8 +48,8 @@ def vllm_command(launch: EngineLaunch, cores: tuple[int, ...]) -> Command:
         environment["VLLM_HOST_IP"] = launch.rank.node_address
         if launch.rank.rank > 0:
             module = ("engine.vllm_cli", "serve", "--headless")
-    yielding = CPU_NICENESS if launch.device == "cpu" else ()
-    return Command((*yielding, sys.executable, "-P", "-m", *module, *flags), environment)
+    niceness = CPU_NICENESS if launch.device == "cpu" else 0
+    return Command((sys.executable, "-P", "-m", *module, *flags), environment, niceness)
 
 
 def _cpu_defaults(launch: EngineLaunch) -> dict[str, object]:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -19,7 +19,7 @@ import httpx
 from cluster.bench.http_load import Target
 from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
-from engine.launch import Command, EngineLaunch
+from engine.launch import EngineLaunch
 from engine.probe import EngineProbe
 from engine.process_tree import descendants
 from engine.vllm_command import vllm_command
@@ -53,7 +53,7 @@ async def plain_engine(launch: EngineLaunch, folder: Path) -> AsyncIterator[Targ
     """vLLM's own server without our guard: what `vllm serve` is."""
     guarded = vllm_command(launch, available_cores())
     at = guarded.argv.index(GUARD)
-    command = Command(guarded.argv[:at] + guarded.argv[at + 2 :], guarded.env)
+    command = replace(guarded, argv=guarded.argv[:at] + guarded.argv[at + 2 :])
     engine, probe = EngineProcess(command, folder / "plain.log", "plain"), EngineProbe(launch)
     try:
         await probe.wait_ready(engine, START_TIMEOUT_S)

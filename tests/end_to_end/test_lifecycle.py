@@ -14,7 +14,7 @@ import pytest
 
 from cluster.run_folder import store_folder
 from engine.probe import parse_metrics
-from engine.process_tree import is_alive
+from engine.process_tree import Member, is_alive
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.conftest import CHAT, MODELS, SIMULATED, TINY
 
@@ -65,14 +65,14 @@ def test_a_full_cluster_answers_503_with_retry_after_and_no_replica_restarts(clu
 
 
 def test_ten_times_saturation_restarts_no_real_engine(cluster: ClusterProcess) -> None:
-    """160 clients at once for 15 s where one replica holds 16: each asks again a moment after it is answered or refused."""
+    """160 clients at once for 15 s where one replica holds 16: each asks again a moment after its answer or refusal."""
     before = cluster.replicas(TINY)
     body = {"model": TINY, "prompt": "one two three", "max_tokens": 100, "ignore_eos": True}
     end_s = time.monotonic() + 15
 
     def insist(_: int) -> Counter[int]:
         statuses: Counter[int] = Counter()
-        with httpx.Client(base_url=cluster.url, verify=False, timeout=120) as client:  # noqa: S501
+        with httpx.Client(base_url=cluster.url, verify=False, timeout=120) as client:
             while time.monotonic() < end_s:
                 statuses[client.post("/v1/completions", json=body).status_code] += 1
                 time.sleep(0.1)
@@ -137,7 +137,13 @@ def test_gateways_serve_from_their_snapshot_while_state_is_away(cluster: Cluster
 
 def test_an_engine_that_dies_is_replaced_with_the_cause_in_status(cluster: ClusterProcess) -> None:
     (replica, pid), *_ = cluster.replicas(TINY).items()
-    members = cluster.engine_members(pid)
+    members: list[Member] = []
+
+    def core_is_seen() -> bool:
+        members[:] = cluster.engine_members(pid)
+        return any("EngineCore" in member.title for member in members)
+
+    wait_for(core_is_seen, 10, "the engine core is among the replica's processes")
     core = next(member for member in members if "EngineCore" in member.title)
     os.kill(core.pid, signal.SIGKILL)
     wait_for(lambda: not any(map(is_alive, members)), 10, "nothing of the old engine is left")

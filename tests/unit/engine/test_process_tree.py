@@ -128,6 +128,16 @@ async def test_a_reaper_killed_before_anybody_saw_the_engine_takes_it_along(tmp_
             await asyncio.sleep(0.01)
 
 
+async def test_a_command_that_yields_does_so_as_a_process_and_as_a_session(tmp_path: Path) -> None:
+    code = "import os; print(os.nice(0), os.getsid(0) == os.getpid(), open('/proc/self/autogroup').read(), flush=True)"
+    engine = EngineProcess(Command((sys.executable, "-c", code), {}, niceness=7), tmp_path / "log", "r")
+    async with asyncio.timeout(10):
+        await engine.ended.wait()
+    niceness, leads_session, *autogroup = engine.log.tail()[0].split()
+    assert (niceness, leads_session) == ("7", "True")
+    assert autogroup[-2:] in ([], ["nice", "7"]), "empty where the kernel has no autogroups"
+
+
 def carrying(mark: str) -> list[int]:
     return [int(path.name) for path in Path("/proc").glob("[0-9]*") if titled(int(path.name), mark)]
 
@@ -160,8 +170,7 @@ async def test_orphans_are_adopted_and_end_with_the_engine(tmp_path: Path) -> No
 @pytest.mark.parametrize("own_groups", [False, True])
 async def test_processes_that_fork_while_they_are_killed_do_not_escape(tmp_path: Path, own_groups: bool) -> None:
     mark = f"baryon-forker-{os.getpid()}"
-    server = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {forks(own_groups)!r}, {mark!r}])"
-    engine = EngineProcess(Command((sys.executable, "-c", server), {}), tmp_path / "log", "r")
+    engine = EngineProcess(beside_a_forking_chain(own_groups, mark), tmp_path / "log", "r")
     async with asyncio.timeout(20):
         while "started" not in engine.log.tail():
             await asyncio.sleep(0.05)
@@ -172,13 +181,19 @@ async def test_processes_that_fork_while_they_are_killed_do_not_escape(tmp_path:
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGSTOP"])
 async def test_forking_processes_do_not_escape_without_their_reaper_either(tmp_path: Path, end: str) -> None:
     mark = f"baryon-forker-{os.getpid()}"
-    engine = EngineProcess(Command((sys.executable, "-c", forks(False), mark), {}), tmp_path / "log", "r")
+    engine = EngineProcess(beside_a_forking_chain(False, mark), tmp_path / "log", "r")
     async with asyncio.timeout(20):
         while "started" not in engine.log.tail():
             await asyncio.sleep(0.05)
         os.kill(engine.members()[0].pid, signal.Signals[end])
         await engine.kill()
     assert not carrying(mark)
+
+
+def beside_a_forking_chain(own_groups: bool, mark: str) -> Command:
+    run = f"subprocess.run([sys.executable, '-c', {forks(own_groups)!r}, {mark!r}])"
+    code = f"import subprocess, sys, time; {run}; time.sleep(60)"
+    return Command((sys.executable, "-c", code), {})
 
 
 def forks(own_groups: bool) -> str:
