@@ -96,10 +96,10 @@ class ClusterProcess:
         return [m for m in descendants(replica_pid) if "engine.reaper" in m.title or "vllm" in m.title.lower()]
 
     def tree(self) -> list[Member]:
-        member = read_member(self.process.pid)
-        record = orjson.loads((self.folder / "run" / "run.json").read_bytes())
-        head = read_member(record["pid"])
-        return [m for m in (member, head) if m] + descendants(self.process.pid) + descendants(record["pid"])
+        """The command, Ray's head and all below them. A command that is ending by itself has taken its record away."""
+        record = RunFolder(self.folder / "run").read()
+        roots = [self.process.pid] if record is None else [self.process.pid, record.pid]
+        return [m for m in map(read_member, roots) if m] + [m for pid in roots for m in descendants(pid)]
 
     def post(self, path: str, body: dict[str, Any], timeout_s: float = 120) -> httpx.Response:
         return self._http.post(self.url + path, json=body, timeout=timeout_s)
