@@ -16,6 +16,8 @@ is left. Where the kernel shares the CPU between sessions first (sched(7), autog
 Ray kills a worker's children when the worker exits, so supervisor and reaper can go in the same moment. The warden, a
 fork that neither of them is an ancestor of, kills COMMAND's group then.
 
+COMMAND's TMPDIR is a folder of its own. That and its shared memory are removed after it, by whichever is left.
+
 Exits with COMMAND's own code, or 128 + the signal that ended it.
 """
 
@@ -28,16 +30,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from engine.leftovers import Leftovers
 from engine.process_tree import Member, descendants, is_alive, kill_all, read_member
+from engine.warden import Warden
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TICK_S = 0.5
+LEFTOVERS_PERIOD_S = 5.0
 LONG_LIVED_TITLE = "VLLM::"
 STOP = b"T"
-DONE = b"."
 STOP_GRACE_S = 5.0
 COMPLAIN_PERIOD_S = 5.0
 LOST_MEMBER_EXIT = 75
@@ -46,92 +51,90 @@ AUTOGROUP_ATTEMPTS = 20
 
 
 def main(argv: list[str]) -> int:
-    warden = _start_warden()
+    leftovers = Leftovers()
+    warden = Warden(leftovers)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wake_reader, wake_writer = os.pipe()
     os.set_blocking(wake_writer, False)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    prepare = functools.partial(_before_the_command, niceness=int(argv[0]))
-    child = subprocess.Popen(argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare)
-    leader = read_member(child.pid)
-    assert leader is not None, "an unreaped child is always there"
-    os.write(warden, b"%d" % child.pid)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_end(child, leader, 128 + signal.SIGTERM)))
-    code = _watch(child, leader, wake_reader)
-    os.write(warden, DONE)
-    return code
+    engine = _Engine.start(argv[1:], int(argv[0]), leftovers, warden)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(engine.end(128 + signal.SIGTERM)))
+    return _watch(engine, wake_reader)
 
 
-def _start_warden() -> int:
-    """A pipe to the warden: it is told the group to kill should the pipe end without `DONE`.
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    child: "subprocess.Popen[bytes]"
+    leader: Member
+    leftovers: Leftovers
+    warden: Warden
 
-    Forked twice, and before this process adopts orphans, so that the warden is nobody's child here.
-    """
-    reader, writer = os.pipe()
-    between = os.fork()
-    if between == 0:
-        if os.fork() == 0:
-            os.close(writer)
-            _be_the_warden(reader)
-        os._exit(0)
-    os.waitpid(between, 0)
-    os.close(reader)
-    return writer
+    @classmethod
+    def start(cls, command: list[str], niceness: int, leftovers: Leftovers, warden: Warden) -> "_Engine":
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": str(leftovers.folder)},
+            start_new_session=True,
+            preexec_fn=functools.partial(_before_the_command, niceness),
+        )
+        leader = read_member(child.pid)
+        assert leader is not None, "an unreaped child is always there"
+        warden.guard(child.pid)
+        return cls(child, leader, leftovers, warden)
+
+    def look_for_leftovers(self) -> None:
+        self.warden.remember(self.leftovers.look(member.pid for member in _living_descendants()))
+
+    def end(self, code: int) -> int:
+        """Again for whatever was forked, and so adopted, between a look and its signal."""
+        self.look_for_leftovers()
+        while True:
+            survivors = kill_all([self.leader, *_living_descendants()], COMPLAIN_PERIOD_S)
+            for member in survivors:
+                print(f"[reaper] {member.title} (pid {member.pid}) cannot be killed: waiting for it", file=sys.stderr)
+            if not survivors and not _living_descendants():
+                break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(1)
+        self.leftovers.remove()
+        self.warden.dismiss()
+        return code
 
 
-def _be_the_warden(reader: int) -> None:
-    os.setsid()
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    told = b""
-    while news := os.read(reader, 64):
-        told += news
-    if told and not told.endswith(DONE):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(int(told), signal.SIGKILL)
-    os._exit(0)
-
-
-def _watch(child: "subprocess.Popen[bytes]", leader: Member, wake_reader: int) -> int:
+def _watch(engine: _Engine, wake_reader: int) -> int:
+    child = engine.child
     long_lived: dict[int, Member] = {}
     stop_at_s: float | None = None
+    look_at_s = time.monotonic()
     while True:
         ready, _, _ = select.select([sys.stdin.fileno(), wake_reader], [], [], TICK_S)
         if wake_reader in ready:
             os.read(wake_reader, 4096)
+        if time.monotonic() >= look_at_s:
+            engine.look_for_leftovers()
+            look_at_s = time.monotonic() + LEFTOVERS_PERIOD_S
         if sys.stdin.fileno() in ready:
             if os.read(sys.stdin.fileno(), 1) != STOP:
-                return _end(child, leader, 128 + signal.SIGKILL)
+                return engine.end(128 + signal.SIGKILL)
+            if stop_at_s is None:
+                engine.look_for_leftovers()
             stop_at_s = stop_at_s or time.monotonic() + STOP_GRACE_S
             child.terminate()
         _reap_orphans(child.pid)
         if child.poll() is not None:
-            return _end(child, leader, _exit_code(child.returncode))
+            return engine.end(_exit_code(child.returncode))
         if stop_at_s is not None:
             if time.monotonic() >= stop_at_s:
-                return _end(child, leader, 128 + signal.SIGKILL)
+                return engine.end(128 + signal.SIGKILL)
             continue
         lost = [member for member in long_lived.values() if not is_alive(member)]
         if lost and child.poll() is None:
             print(f"[reaper] {lost[0].title} (pid {lost[0].pid}) is gone: ending the engine", file=sys.stderr)
-            return _end(child, leader, LOST_MEMBER_EXIT)
+            return engine.end(LOST_MEMBER_EXIT)
         long_lived |= {m.pid: m for m in descendants(child.pid) if m.title.startswith(LONG_LIVED_TITLE)}
-
-
-def _end(child: "subprocess.Popen[bytes]", leader: Member, code: int) -> int:
-    """Again for whatever was forked, and so adopted, between a look and its signal."""
-    while True:
-        survivors = kill_all([leader, *_living_descendants()], COMPLAIN_PERIOD_S)
-        for member in survivors:
-            print(f"[reaper] {member.title} (pid {member.pid}) cannot be killed: waiting for it", file=sys.stderr)
-        if not survivors and not _living_descendants():
-            break
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(1)
-    return code
 
 
 def _before_the_command(niceness: int) -> None:

@@ -1,6 +1,8 @@
 """The command line of vLLM's own API server."""
 
+import os
 import sys
+import tempfile
 
 from engine.arguments import command_line
 from engine.cpu import thread_binding
@@ -41,7 +43,12 @@ def vllm_command(launch: EngineLaunch, cores: tuple[int, ...]) -> Command:
     }
     flags = [word for name, value in arguments.items() for word in command_line(name, value)]
     module: tuple[str, ...] = ("vllm.entrypoints.openai.api_server",)
-    environment = {TOKEN_VARIABLE: launch.internal_token, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {
+        TOKEN_VARIABLE: launch.internal_token,
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TORCHINDUCTOR_CACHE_DIR": compile_cache(),
+    }
     if launch.device == "cpu":
         environment |= _cpu_environment(launch, cores)
     if launch.rank is not None:
@@ -50,6 +57,11 @@ def vllm_command(launch: EngineLaunch, cores: tuple[int, ...]) -> Command:
             module = ("engine.vllm_cli", "serve", "--headless")
     niceness = CPU_NICENESS if launch.device == "cpu" else 0
     return Command((sys.executable, "-P", "-m", *module, *flags), environment, niceness)
+
+
+def compile_cache() -> str:
+    """Outside the engine's own temporary folder, so that a second start compiles nothing again."""
+    return os.environ.get("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
 
 
 def _cpu_defaults(launch: EngineLaunch) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Real vLLM: whichever process is killed, nothing of the engine is left ten seconds later.
+"""Real vLLM: whichever process is killed, nothing of the engine is left ten seconds later, in /dev/shm or /tmp neither.
 
 Its API server is killed in tests/contract/test_vllm_adapter.py, whose engine is already running.
 """
@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.leftovers import mapped_shared_memory
 from engine.process_tree import Member, descendants, is_alive
+from engine.reaper import LEFTOVERS_PERIOD_S
 
 pytestmark = pytest.mark.engine
 
@@ -51,13 +53,23 @@ async def test_nothing_is_left(victim: str, tmp_path: Path) -> None:
         async with asyncio.timeout(250):
             assert await asyncio.to_thread(supervisor.stdout.readline) == b"ready\n"
         tree = descendants(supervisor.pid)
+        await asyncio.sleep(LEFTOVERS_PERIOD_S + 1)
+        shared_memory = {path for member in tree for path in mapped_shared_memory(member.pid)}
+        folders = {folder for member in tree for folder in temporary_folder(member)}
+        assert len(folders) == 1
+        assert shared_memory
         os.kill(pid_of(victim, supervisor.pid, tree), signal.SIGKILL)
         async with asyncio.timeout(10):
-            while any(map(is_alive, tree)):
+            while any(map(is_alive, tree)) or any(path.exists() for path in shared_memory | folders):
                 await asyncio.sleep(0.1)
     finally:
         supervisor.kill()
         supervisor.wait()
+
+
+def temporary_folder(member: Member) -> list[Path]:
+    variables = Path(f"/proc/{member.pid}/environ").read_text().split("\0")
+    return [Path(value.removeprefix("TMPDIR=")) for value in variables if value.startswith("TMPDIR=")]
 
 
 def pid_of(victim: str, supervisor: int, tree: list[Member]) -> int:

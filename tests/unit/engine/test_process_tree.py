@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from engine.failure import EngineFailed
 from engine.launch import Command, EngineLaunch
 from engine.probe import EngineProbe
 from engine.process_tree import Member, descendants, is_alive, kill_all, read_member, send_signal
+from engine.reaper import LEFTOVERS_PERIOD_S
 
 WORKER = "import setproctitle, time; setproctitle.setproctitle('VLLM::Worker'); time.sleep(600)"
 CORE = f"""
@@ -55,6 +57,59 @@ async def test_killing_any_member_ends_them_all(tmp_path: Path, victim: str) -> 
         while any(map(is_alive, named.values())):
             await asyncio.sleep(0.05)
     assert engine.failure().cause == "killed"
+
+
+LITTERING = """
+import ctypes, setproctitle, signal, tempfile, time
+from multiprocessing.shared_memory import SharedMemory
+setproctitle.setproctitle('VLLM::EngineCore')
+ours = SharedMemory(create=True, size=4096)
+native = f'{ours.name}-native'
+fd = ctypes.CDLL(None).shm_open(f'/{native}'.encode(), 0o102, 0o600)
+import mmap, os
+os.ftruncate(fd, 4096)
+mapped = mmap.mmap(fd, 4096)
+_, path = tempfile.mkstemp()
+print('/dev/shm/' + ours.name, '/dev/shm/' + native, path, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "SIGKILL of the reaper", "SIGKILL of all but the warden"])
+async def test_what_an_engine_kept_in_shared_memory_and_temporary_files_goes_with_it(tmp_path: Path, end: str) -> None:
+    server = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {LITTERING!r}]); time.sleep(600)"
+    engine = EngineProcess(Command((sys.executable, "-c", server), {}), tmp_path / "log", "r")
+    async with asyncio.timeout(30):
+        while not engine.log.tail():
+            await asyncio.sleep(0.05)
+        litter = [Path(name) for name in engine.log.tail()[0].split()]
+        assert all(path.exists() for path in litter)
+        if end.startswith("SIGKILL"):
+            await asyncio.sleep(LEFTOVERS_PERIOD_S + 1)
+            members = engine.members()
+            for member in members if "warden" in end else members[:1]:
+                send_signal(member, signal.SIGKILL)
+        await (engine.stop() if end == "stop" else engine.kill())
+        while any(path.exists() for path in litter) or litter[-1].parent.exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_shared_memory_that_was_there_before_the_engine_stays(tmp_path: Path) -> None:
+    theirs = SharedMemory(create=True, size=4096)
+    try:
+        await asyncio.sleep(0.1)
+        code = f"from multiprocessing.shared_memory import SharedMemory as S; import os, time; s = S({theirs.name!r});"
+        code += " print(os.environ['TMPDIR'], flush=True); time.sleep(600)"
+        engine = EngineProcess(Command((sys.executable, "-c", code), {}), tmp_path / "log", "r")
+        async with asyncio.timeout(20):
+            while not engine.log.tail():
+                await asyncio.sleep(0.05)
+        await engine.kill()
+        assert not Path(engine.log.tail()[0]).exists()
+        assert Path("/dev/shm", theirs.name).exists()
+    finally:
+        theirs.close()
+        theirs.unlink()
 
 
 async def test_stopping_leaves_nothing_and_keeps_the_log(tmp_path: Path) -> None:
@@ -187,7 +242,9 @@ async def test_forking_processes_do_not_escape_without_their_reaper_either(tmp_p
             await asyncio.sleep(0.05)
         os.kill(engine.members()[0].pid, signal.Signals[end])
         await engine.kill()
-    assert not carrying(mark)
+    async with asyncio.timeout(10):
+        while carrying(mark):
+            await asyncio.sleep(0.05)
 
 
 def beside_a_forking_chain(own_groups: bool, mark: str) -> Command:
