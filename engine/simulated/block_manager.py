@@ -7,10 +7,13 @@ BLOCK_TOKENS = 16
 
 
 class BlockManager:
-    """Counts blocks, never stores them. A full prompt block is known by the hash of all tokens up to its end."""
+    """Counts blocks, never stores them. `blocks_per_hash` full prompt blocks are known by the hash of all tokens up to
+    their end: one, or as many as a trace's coarser hashes cover.
+    """
 
-    def __init__(self, capacity_blocks: int) -> None:
+    def __init__(self, capacity_blocks: int, blocks_per_hash: int = 1) -> None:
         self.capacity_blocks = capacity_blocks
+        self.blocks_per_hash = blocks_per_hash
         self._readers: dict[int, int] = {}
         self._unread: OrderedDict[int, None] = OrderedDict()
         self._private = 0
@@ -18,14 +21,14 @@ class BlockManager:
     @property
     def used_blocks(self) -> int:
         """Blocks that a sequence holds now; cached blocks without a reader are room."""
-        return len(self._readers) + self._private
+        return len(self._readers) * self.blocks_per_hash + self._private
 
     @property
     def free_blocks(self) -> int:
         return self.capacity_blocks - self.used_blocks
 
     def cached_prefix(self, hashes: Sequence[int]) -> int:
-        """How many leading blocks are in the cache."""
+        """How many leading hashes are in the cache."""
         count = 0
         for block in hashes:
             if block not in self._readers and block not in self._unread:
@@ -56,10 +59,11 @@ class BlockManager:
         self._private -= count
 
     def publish(self, block: int) -> None:
-        """A private block is now full and its content known: others may read it. Its writer is its first reader."""
-        self._private -= 1
+        """Private blocks are now full and their content known: others may read them. Their writer is their first reader."""
+        self._private -= self.blocks_per_hash
         self.pin(block)
 
     def _evict(self) -> None:
-        while self.used_blocks + len(self._unread) > self.capacity_blocks and self._unread:
+        room = self.capacity_blocks - self.used_blocks
+        while len(self._unread) * self.blocks_per_hash > room:
             self._unread.popitem(last=False)

@@ -1,5 +1,7 @@
 """Continuous batching with chunked prefill, as vLLM does it: decodes first, then prefills first come, first served.
 
+A step that sent a sequence back, and has work, admits none.
+
 Pure: no clock, no asyncio. `plan_step` says what a step works on, `finish_step` what it produced.
 """
 
@@ -70,6 +72,7 @@ class Scheduler:
     def plan_step(self) -> Step | None:
         """What the next step computes; None when there is nothing to do."""
         budget = self._max_batched_tokens
+        preemptions_before = self.preemptions
         chunks: list[tuple[Sequence, int]] = []
         for sequence in sorted(self.running, key=lambda s: not s.is_decoding):
             if sequence not in self.running or budget == 0:
@@ -78,13 +81,16 @@ class Scheduler:
             if self._make_room(sequence, chunk, {id(s) for s, _ in chunks}):
                 chunks.append((sequence, chunk))
                 budget -= chunk
-        while self.waiting and budget and len(self.running) < self._max_sequences:
+        while self._may_admit(budget) and (self.preemptions == preemptions_before or not chunks):
             admitted = self._admit(budget)
             if admitted is None:
                 break
             chunks.append(admitted)
             budget -= admitted[1]
         return Step(tuple(chunks), _load(chunks)) if chunks else None
+
+    def _may_admit(self, budget: int) -> bool:
+        return bool(self.waiting) and budget > 0 and len(self.running) < self._max_sequences
 
     def finish_step(self, step: Step) -> list[Sequence]:
         """Sequences that got a token in this step; those that are finished have left."""

@@ -1,0 +1,1 @@
+"""Discrete-event simulation of a cluster under the very routing code that serves."""
