@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,7 +46,7 @@ class Trace:
     arrivals_quantum_ms: float = 0.0
 
     def requests(self, seed: int, speedup: float = 1.0) -> Iterator[TraceRequest]:
-        """In order of arrival, the first near 0. Arrivals are spread over the clock's quantum, then divided by `speedup`.
+        """In order of arrival: spread over the quantum of the trace's clock, then divided by `speedup`.
 
         Raises:
             TraceError: a line cannot be read.
@@ -71,7 +71,7 @@ class Trace:
 def open_trace(path: Path) -> Trace:
     """What kind of trace this is, from its first lines.
 
-    A Mooncake trace has one hash id for every `block_tokens` of prompt, begun ones included: 512 in the published files.
+    A Mooncake trace has one hash id for every `block_tokens` of prompt, also for the last, begun one.
 
     Raises:
         TraceError: it cannot be read, or is of no known format.
@@ -94,7 +94,7 @@ def _block_tokens(path: Path, head: list[TraceRequest]) -> int:
 
 def _quantum_ms(arrivals_ms: list[float]) -> float:
     """The clock's tick, if most requests share their time with another."""
-    gaps = [after - before for before, after in zip(arrivals_ms, arrivals_ms[1:], strict=False) if after > before]
+    gaps = [after - before for before, after in pairwise(arrivals_ms) if after > before]
     shared = len(gaps) < len(arrivals_ms) / 2
     return min(gaps) if gaps and shared else 0.0
 

@@ -59,7 +59,7 @@ class BlockManager:
         self._private -= count
 
     def publish(self, block: int) -> None:
-        """Private blocks are now full and their content known: others may read them. Their writer is their first reader."""
+        """Private blocks are full and their content known: others may read them; their writer is their first reader."""
         self._private -= self.blocks_per_hash
         self.pin(block)
 
