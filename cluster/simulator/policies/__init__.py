@@ -1,0 +1,1 @@
+"""How replicas are chosen: ours, and every peer's from its published formula."""
