@@ -31,7 +31,6 @@ class LiveState:
             configure_logging=False,
         )
         _restore(ours)
-        logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,6 +59,7 @@ class LiveState:
     def _handle(self, deployment: str, application: str) -> Any:
         from ray import serve
 
+        logging.getLogger("ray.serve").setLevel(logging.CRITICAL)  # importing it has set the level to INFO
         if application not in self._handles:
             self._handles[application] = serve.get_deployment_handle(deployment, application)
         return self._handles[application]
