@@ -1,4 +1,4 @@
-"""One run: requests arrive at gateways, a policy places each, replicas work, and everybody is told what happened when."""
+"""One run: requests arrive at gateways, a policy places each, replicas work, and all are told what happened when."""
 
 import heapq
 import math
@@ -24,7 +24,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """`slowness` stretches the step time of each replica, cyclically: (1, 2) makes every second one two times slower."""
+    """`slowness` stretches each replica's step time, cyclically: (1, 2) makes every second one two times slower."""
 
     profile: Profile
     replicas: int

@@ -1,4 +1,4 @@
-"""Policies that ignore the cache: round robin, least requests, power of two, predicted at random."""
+"""Policies that ignore the cache: round robin, least requests, power of two."""
 
 from collections.abc import Sequence
 

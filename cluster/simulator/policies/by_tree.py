@@ -1,4 +1,4 @@
-"""Policies with a prefix tree of their own, filled by what they sent where: SGLang, vllm-router, Ray, KubeAI, AIBrix."""
+"""Policies with a prefix tree of their own, of what they sent where: SGLang, vllm-router, Ray, KubeAI, AIBrix."""
 
 import bisect
 import statistics
@@ -65,7 +65,7 @@ class VllmRouter(CacheAware):
 
 
 class RayPrefixAffinity(PrefixTree):
-    """Ray Serve's PrefixCacheAffinityRouter: matched at 0.1 or else the smallest tree, then the shorter queue of two."""
+    """Ray Serve's PrefixCacheAffinityRouter: matched at 0.1 or else the smallest tree, then the shorter queue."""
 
     def choose(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> int:
         rates = {i: self.match_rate(request, i) for i in candidates}
