@@ -93,9 +93,7 @@ class _Run:
     def over(self, requests: Iterable[TraceRequest]) -> Iterator[SimulatedRequest]:
         for index, asked in enumerate(requests):
             yield from self._until(asked.arrived_ms)
-            request = SimulatedRequest(
-                index, asked.input_tokens, asked.output_tokens, asked.blocks, asked.arrived_ms
-            )
+            request = SimulatedRequest(index, asked.input_tokens, asked.output_tokens, asked.blocks, asked.arrived_ms)
             if not self._replicas[0].can_hold(request):
                 yield request
                 continue
