@@ -43,6 +43,11 @@ class SimulatedRequest:
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.generated
 
+    @property
+    def lacks_one_token(self) -> bool:
+        """Sent back before, and found whole in the cache: its next step is a decode like any other."""
+        return self.generated > 0 and self.computed == self.total_tokens - 1
+
 
 class Replica:
     """Give it requests by `submit`; at `next_event_ms` call `advance`, which says who got a first token or finished."""
@@ -54,7 +59,7 @@ class Replica:
         self.preemptions = 0
         self.next_event_ms = math.inf
         self._step_time = step_time
-        self._hash_tokens = hash_tokens
+        self.hash_tokens = hash_tokens
         self._prefilling: list[SimulatedRequest] = []
         self._decoding = 0
         self._decode_context_tokens = 0
@@ -82,8 +87,8 @@ class Replica:
 
     def cached_prefix_tokens(self, request: SimulatedRequest) -> int:
         """What of this prompt is in the prefix cache now."""
-        reusable = request.hashes[: (request.total_tokens - 1) // self._hash_tokens]
-        return self.blocks.cached_prefix(reusable) * self._hash_tokens
+        reusable = request.hashes[: (request.total_tokens - 1) // self.hash_tokens]
+        return self.blocks.cached_prefix(reusable) * self.hash_tokens
 
     def requests(self) -> list[SimulatedRequest]:
         """Everything that is here and not finished."""
@@ -119,12 +124,13 @@ class Replica:
 
     def _run_ms(self, steps: int) -> float:
         """Every decode of a run adds one token of context per step: c_kv·n·(0 + 1 + … + (steps − 1)) on top."""
-        prefills = [(request.computed, chunk) for request, chunk in self._run_chunks]
+        prefills = [(r.computed, chunk) for r, chunk in self._run_chunks if not r.lacks_one_token]
+        resumed = [r.total_tokens for r, _ in self._run_chunks if r.lacks_one_token]
         first_ms = self._step_time.of(
             StepLoad(
-                tokens=self._decoding + sum(chunk for _, chunk in prefills),
+                tokens=self._decoding + len(resumed) + sum(chunk for _, chunk in prefills),
                 attention_mpairs=sum(prefill_mpairs(chunk, computed) for computed, chunk in prefills),
-                decode_context_tokens=self._decode_context_tokens,
+                decode_context_tokens=self._decode_context_tokens + sum(resumed),
             )
         )
         return steps * first_ms + self._step_time.c_kv_ms * self._decoding / 1000 * steps * (steps - 1) / 2
@@ -219,12 +225,12 @@ class Replica:
     def _admit(self, budget: int) -> int:
         """Tokens of the head of the queue that go into this step; 0 if there is no room for them."""
         request = self.waiting[0]
-        reusable = request.hashes[: (request.total_tokens - 1) // self._hash_tokens]
+        reusable = request.hashes[: (request.total_tokens - 1) // self.hash_tokens]
         hits = self.blocks.cached_prefix(reusable)
         for block in reusable[:hits]:
             self.blocks.pin(block)
         request.pinned = list(reusable[:hits])
-        request.computed = hits * self._hash_tokens
+        request.computed = hits * self.hash_tokens
         chunk = min(request.total_tokens - request.computed, budget)
         if not self._hold(request, chunk):
             self._release(request)
@@ -283,7 +289,7 @@ class Replica:
         return True
 
     def _publish_full_blocks(self, request: SimulatedRequest) -> None:
-        full = min(request.computed // self._hash_tokens, len(request.hashes))
+        full = min(request.computed // self.hash_tokens, len(request.hashes))
         for block in request.hashes[len(request.pinned) : full]:
             self.blocks.publish(block)
             request.pinned.append(block)

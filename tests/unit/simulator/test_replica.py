@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster.simulator.replica import Replica, SimulatedRequest
@@ -58,6 +58,7 @@ def hashes(prompt_tokens: int, group: int) -> tuple[int, ...]:
 
 
 @settings(max_examples=300, deadline=None)
+@example([(0, 1, 1, 0), (24, 38, 28, 1), (91, 1, 59, 0), (119, 119, 18, 1), (280, 168, 80, 2), (372, 288, 2, 0)])
 @given(st.lists(requests, min_size=1, max_size=30))
 def test_both_schedulers_agree_on_every_request(workload: Workload) -> None:
     apart = sorted({at: (at, p, o, g) for at, p, o, g in workload}.values())
