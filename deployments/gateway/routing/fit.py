@@ -1,65 +1,79 @@
-"""A line through the origin in two features, fitted as samples come: recursive, robust, forgetting."""
+"""A line through the origin in a few features, fitted as samples come: recursive, robust, forgetting."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 REMEMBERED_SAMPLES = 500.0
 HUBER = 2.0
 TYPICAL_MISS_MEMORY = 0.05
+NEXT_TO_NOTHING = 1e-9
 
 
 @dataclass(slots=True)
-class TwoFeatureFit:
-    """y ≈ a·u + b·v, errors weighed relative to y, so that short and long work count alike.
+class LinearFit:
+    """y ≈ Σ aᵢ·xᵢ with no aᵢ below zero, errors weighed relative to y, so that short and long work count alike.
 
-    `prior`: a and b before any sample, worth one sample. Samples further off than twice the typical miss count less
-    (Huber 1964); the fit halves the weight of old samples every 350. Neither coefficient falls below zero.
+    `prior`: the coefficients before any sample, worth one sample. Samples further off than twice the typical miss
+    count less (Huber 1964); the fit halves the weight of old samples every 350.
     """
 
-    prior: tuple[float, float]
+    prior: tuple[float, ...]
     samples: float = 0.0
     typical_miss: float = 1.0
-    _uu: float = 0.0
-    _uv: float = 0.0
-    _vv: float = 0.0
-    _uy: float = 0.0
-    _vy: float = 0.0
-    coefficients: tuple[float, float] = field(init=False)
+    coefficients: tuple[float, ...] = field(init=False)
+    _xx: list[list[float]] = field(init=False)
+    _xy: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.coefficients = self.prior
+        self._xx = [[0.0] * len(self.prior) for _ in self.prior]
+        self._xy = [0.0] * len(self.prior)
 
-    def add(self, u: float, v: float, y: float) -> None:
+    def add(self, x: Sequence[float], y: float) -> None:
         """A sample; one that is not positive tells nothing."""
-        predicted = self.coefficients[0] * u + self.coefficients[1] * v
-        scale = max(y, predicted)
+        predicted = sum(map(float.__mul__, self.coefficients, x))
         if y <= 0 or predicted <= 0:
             return
+        scale = max(y, predicted)
         miss = abs(y - predicted) / scale
-        weight = min(1.0, HUBER * self.typical_miss / miss) if miss else 1.0
+        gain = min(1.0, HUBER * self.typical_miss / miss) if miss else 1.0
         self.typical_miss += TYPICAL_MISS_MEMORY * (miss - self.typical_miss)
         keep = 1 - 1 / REMEMBERED_SAMPLES
-        u, v, y, gain = u / scale, v / scale, y / scale, weight
-        self._uu = keep * self._uu + gain * u * u
-        self._uv = keep * self._uv + gain * u * v
-        self._vv = keep * self._vv + gain * v * v
-        self._uy = keep * self._uy + gain * u * y
-        self._vy = keep * self._vy + gain * v * y
+        relative = [feature / scale for feature in x]
+        for i, feature in enumerate(relative):
+            row = self._xx[i]
+            for j, other in enumerate(relative):
+                row[j] = keep * row[j] + gain * feature * other
+            self._xy[i] = keep * self._xy[i] + gain * feature * y / scale
         self.samples = keep * self.samples + 1
-        self.coefficients = self._solve()
+        self.coefficients = self._solve(tuple(range(len(self.prior))))
 
-    def _solve(self) -> tuple[float, float]:
-        """Normal equations with the prior as one relative sample of each coefficient."""
-        a, b = self.prior
-        uu, vv = self._uu + 1 / (a * a), self._vv + 1 / (b * b)
-        uy, vy = self._uy + 1 / a, self._vy + 1 / b
-        determinant = uu * vv - self._uv * self._uv
-        first = (uy * vv - vy * self._uv) / determinant
-        second = (vy * uu - uy * self._uv) / determinant
-        if first <= 0:
-            return 1e-9, vy / vv
-        if second <= 0:
-            return uy / uu, 1e-9
-        return first, second
+    def _solve(self, kept: tuple[int, ...]) -> tuple[float, ...]:
+        """Normal equations with the prior as one relative sample of each coefficient; the least goes while below 0."""
+        equations = [
+            [self._xx[i][j] + (i == j) / self.prior[i] ** 2 for j in kept] + [self._xy[i] + 1 / self.prior[i]]
+            for i in kept
+        ]
+        solved = dict(zip(kept, _eliminated(equations), strict=True))
+        least = min(solved, key=lambda i: solved[i] / self.prior[i])
+        if solved[least] <= 0 and len(kept) > 1:
+            return self._solve(tuple(i for i in kept if i != least))
+        return tuple(max(NEXT_TO_NOTHING, solved.get(i, 0.0)) for i in range(len(self.prior)))
+
+
+def _eliminated(rows: list[list[float]]) -> list[float]:
+    """The solution of a positive definite system, each row with its right side at the end (Gauss)."""
+    count = len(rows)
+    for pivot in range(count):
+        for row in range(pivot + 1, count):
+            factor = rows[row][pivot] / rows[pivot][pivot]
+            for column in range(pivot, count + 1):
+                rows[row][column] -= factor * rows[pivot][column]
+    solution = [0.0] * count
+    for row in reversed(range(count)):
+        known = sum(rows[row][column] * solution[column] for column in range(row + 1, count))
+        solution[row] = (rows[row][count] - known) / rows[row][row]
+    return solution
 
 
 @dataclass(slots=True)

@@ -1,73 +1,153 @@
 """The delay that placing a request on a replica causes, in predicted milliseconds. Pure arithmetic.
 
-J = W + P + λ·d·(P + Ô·(c_batch + c_kv·L)) + Ô·(c0 + c_kv·KV)
+J = W + R + P + (1 + h)·C/(1 + F) − C + λ·u·d·s·P' + λ/(1 − u)·(d·Ô/2·(c_d + c_kv·L) + Ô/2·(c0 + c_d·d + c_kv·KV))
 
-W: prefill work queued there. P: the request's own uncached prefill. d: requests decoding there, each of which P stalls
-and whose every step the request then makes longer by its own context L for its Ô output tokens. Last, the request's own
-decoding beside the KV tokens resident there.
+W: prefill work queued there. R: time until its KV cache has room. P: the request's own uncached prefill; C is the part
+of it that another replica has cached, P' is P with C/(1 + F) for C.
+
+A second copy of a prefix pushes out others, which are read again at the hit rate h. But where F requests that decode
+read it already, others like them follow, of whom each bears its part.
+
+λ = (TTFT SLO)/(TPOT SLO·Ô): what a millisecond of a decode of Ô tokens counts beside one of waiting for a first token,
+each as a part of what the SLO grants. u is the part of the TPOT SLO that answers there take already.
+
+λ·u·d·s·P': the d requests that decode there wait for the share s of that prefill, once. The more of the SLO is used up
+already, the likelier it is that they miss it for this.
+
+λ/(1 − u): what lasts counts by what the SLO leaves. Steps of the d lengthened by one sequence and its L tokens, and the
+request's own steps beside KV resident tokens. The half: what is there now leaves, at an even pace, in the Ô steps that
+the request stays.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+MOST_USED = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What the model promises: milliseconds to the first token, and for each one after it."""
+
+    ttft_ms: float
+    tpot_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """What work takes on a replica: its prefill per uncached token and per million attended pairs, its decode step."""
+    """What work takes on a replica: prefill per uncached token and per million attended pairs, and a decode step.
+
+    `stall_share`: the part of a prefill that requests which decode beside it wait for; short ones share a step.
+    """
 
     prefill_ms_per_token: float
     prefill_ms_per_mpair: float
     step_ms: float
+    step_ms_per_sequence: float
     step_ms_per_ktoken: float
+    stall_share: float = 1.0
 
     def prefill_ms(self, prompt_tokens: float, hit_tokens: float) -> float:
-        """Attention pairs: every uncached token sees all before it."""
         uncached = max(1.0, prompt_tokens - hit_tokens)
-        mpairs = uncached * (prompt_tokens - uncached / 2) / 1e6
+        mpairs = attended_mpairs(prompt_tokens, uncached)
         return self.prefill_ms_per_token * uncached + self.prefill_ms_per_mpair * mpairs
 
-    def decode_step_ms(self, resident_tokens: float) -> float:
-        return self.step_ms + self.step_ms_per_ktoken * resident_tokens / 1000
+    def decode_step_ms(self, decoding: float, resident_tokens: float) -> float:
+        return self.step_ms + self.step_ms_per_sequence * decoding + self.step_ms_per_ktoken * resident_tokens / 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is on a replica as far as this gateway knows."""
+def attended_mpairs(prompt_tokens: float, uncached_tokens: float) -> float:
+    """Every uncached token attends to all tokens before it; in millions of pairs."""
+    return uncached_tokens * (prompt_tokens - uncached_tokens / 2) / 1e6
+
+
+class Load(NamedTuple):
+    """What is on a replica as far as this gateway knows. `stretch`: how many decode steps a token takes there.
+
+    `resident_tokens` are counted for every request that attends to them, `used_tokens` as the KV cache of
+    `cache_tokens` holds them: once if shared. `cache_tokens` is infinite where it is not known.
+    """
 
     queued_prefill_ms: float
     decoding_requests: float
     resident_tokens: float
+    used_tokens: float
+    cache_tokens: float
+    stretch: float
+
+
+class Ask(NamedTuple):
+    """A request as one replica meets it. `best_hit_tokens`: the longest hit on any. `followers`: F."""
+
+    prompt_tokens: float
+    hit_tokens: float
+    best_hit_tokens: float
+    followers: float
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """The parts of J, and what they predict for the request itself. All in milliseconds."""
+class Outlook:
+    """What is expected of the model's requests: Ô, h, and what they are promised."""
+
+    output_tokens: float
+    hit_rate: float
+    slo: Slo
+    stall_weight_scale: float = 1.0
+
+    @property
+    def stall_weight(self) -> float:
+        """λ."""
+        return self.stall_weight_scale * self.slo.ttft_ms / (self.slo.tpot_ms * max(1.0, self.output_tokens))
+
+    def tpot_used(self, tpot_ms: float) -> float:
+        """u, at most nine tenths: what is beyond the SLO still counts, and by no more than tenfold."""
+        return min(MOST_USED, tpot_ms / self.slo.tpot_ms)
+
+
+class Terms(NamedTuple):
+    """The parts of J, in milliseconds, and what they predict for the request itself."""
 
     wait_ms: float
+    room_ms: float
     prefill_ms: float
+    copy_ms: float
     others_ms: float
     decode_ms: float
-    step_ms: float
-
-    @property
-    def total_ms(self) -> float:
-        return self.wait_ms + self.prefill_ms + self.others_ms + self.decode_ms
-
-    @property
-    def ttft_ms(self) -> float:
-        return self.wait_ms + self.prefill_ms + self.step_ms
+    total_ms: float
+    ttft_ms: float
+    tpot_ms: float
+    hit_tokens: float
 
 
-def terms_of(
-    load: Load, coefficients: Coefficients, prompt_tokens: float, hit_tokens: float, output_tokens: float, weight: float
-) -> Terms:
-    """`output_tokens`: expected, Ô. `weight`: λ, what a stalled millisecond of another request counts."""
-    prefill_ms = coefficients.prefill_ms(prompt_tokens, hit_tokens)
-    step_ms = coefficients.decode_step_ms(load.resident_tokens)
-    lengthened_ms = output_tokens * coefficients.step_ms_per_ktoken * prompt_tokens / 1000
+def terms_of(load: Load, speed: Coefficients, ask: Ask, outlook: Outlook) -> Terms:
+    """J and its parts: `copy_ms` is (1 + h)·C/(1 + F) − C, `others_ms` both terms with d, weighed."""
+    output_tokens, decoding = outlook.output_tokens, load.decoding_requests
+    prefill_ms = speed.prefill_ms(ask.prompt_tokens, ask.hit_tokens)
+    copied_ms = prefill_ms - speed.prefill_ms(ask.prompt_tokens, ask.best_hit_tokens)
+    borne_ms = copied_ms / (1 + ask.followers)
+    copy_ms = (1 + outlook.hit_rate) * borne_ms - copied_ms
+    step_ms = speed.decode_step_ms(decoding, load.resident_tokens)
+    token_ms = step_ms * load.stretch
+    room_ms = 0.0
+    lacking_tokens = ask.prompt_tokens - ask.hit_tokens + load.used_tokens - load.cache_tokens
+    if lacking_tokens > 0 and load.used_tokens > 0:
+        room_ms = lacking_tokens / load.used_tokens * output_tokens * token_ms
+    weight, used = outlook.stall_weight, outlook.tpot_used(token_ms)
+    lasting_weight = weight / (1 - used)
+    per_step_ms = speed.step_ms_per_sequence + speed.step_ms_per_ktoken * ask.prompt_tokens / 1000
+    stalled_ms = decoding * speed.stall_share * (prefill_ms - copied_ms + borne_ms)
+    others_ms = weight * used * stalled_ms + lasting_weight * decoding * output_tokens / 2 * per_step_ms
+    decode_ms = lasting_weight * output_tokens / 2 * step_ms
+    until_prefilled_ms = load.queued_prefill_ms + room_ms + prefill_ms
     return Terms(
-        wait_ms=load.queued_prefill_ms,
-        prefill_ms=prefill_ms,
-        others_ms=weight * load.decoding_requests * (prefill_ms + lengthened_ms),
-        decode_ms=output_tokens * step_ms,
-        step_ms=step_ms,
+        load.queued_prefill_ms,
+        room_ms,
+        prefill_ms,
+        copy_ms,
+        others_ms,
+        decode_ms,
+        until_prefilled_ms + copy_ms + others_ms + decode_ms,
+        until_prefilled_ms + step_ms,
+        token_ms,
+        ask.hit_tokens,
     )

@@ -1,0 +1,107 @@
+"""What work takes on each replica, learned from what the gateway sees: no configuration, no calibration run.
+
+The shape is the model's, fitted over all replicas; how fast one replica is compared with the others is a factor of its
+own, so that a new replica starts with what is known and a slower GPU is found out within some dozens of requests.
+"""
+
+from dataclasses import dataclass, field
+
+from deployments.gateway.routing.fit import Factor, LinearFit
+from deployments.gateway.routing.score import Coefficients, attended_mpairs
+
+PREFILL_PRIOR_MS = (0.05, 1.5)
+STEP_PRIOR_MS = (20.0, 0.03, 0.03, 1.0)
+FACTOR_PRIOR_MS = 2_000.0
+FACTOR_MEMORY_MS = 60_000.0
+PREFILLS_PER_SAMPLE = 8
+OUTPUT_PRIOR_TOKENS = 200.0
+OUTPUT_MEMORY = 0.02
+HIT_RATE_PRIOR = 0.5
+HIT_RATE_MEMORY = 0.01
+
+
+@dataclass(slots=True)
+class _Replica:
+    """Factors against the fleet's shape, and prefills seen since the last sample: several can end in one step."""
+
+    prefill: Factor = field(default_factory=lambda: Factor(FACTOR_PRIOR_MS, FACTOR_MEMORY_MS))
+    step: Factor = field(default_factory=lambda: Factor(FACTOR_PRIOR_MS, FACTOR_MEMORY_MS))
+    prefills: int = 0
+    uncached_tokens: float = 0.0
+    mpairs: float = 0.0
+    busy_ms: float = 0.0
+
+
+class Estimator:
+    """Coefficients per replica, and how long answers are. Priors are those of a 70B model on four H100s."""
+
+    def __init__(self) -> None:
+        self._prefill = LinearFit(PREFILL_PRIOR_MS)
+        self._step = LinearFit(STEP_PRIOR_MS)
+        self._replicas: dict[str, _Replica] = {}
+        self._shape = Coefficients(*PREFILL_PRIOR_MS, *STEP_PRIOR_MS)
+        self._of: dict[str, Coefficients] = {}
+        self.output_tokens = OUTPUT_PRIOR_TOKENS
+        self.hit_rate = HIT_RATE_PRIOR
+
+    def of(self, replica: str) -> Coefficients:
+        return self._of.get(replica, self._shape)
+
+    def saw_prefill(self, replica: str, prompt_tokens: float, hit_tokens: float, busy_ms: float) -> None:
+        """The replica took `busy_ms` for this prefill and nothing else that is known of."""
+        uncached = max(1.0, prompt_tokens - hit_tokens)
+        seen = self._replicas.setdefault(replica, _Replica())
+        seen.prefills += 1
+        seen.uncached_tokens += uncached
+        seen.mpairs += attended_mpairs(prompt_tokens, uncached)
+        seen.busy_ms += busy_ms
+        if seen.prefills < PREFILLS_PER_SAMPLE:
+            return
+        per_token, per_mpair = self._prefill.coefficients
+        predicted_ms = per_token * seen.uncached_tokens + per_mpair * seen.mpairs
+        self._prefill.add((seen.uncached_tokens, seen.mpairs), seen.busy_ms / seen.prefill.value)
+        seen.prefill.add(seen.busy_ms, predicted_ms)
+        seen.prefills, seen.uncached_tokens, seen.mpairs, seen.busy_ms = 0, 0.0, 0.0, 0.0
+        self._refresh(replica)
+
+    def saw_ttft(self, replica: str, predicted_ms: float, observed_ms: float) -> None:
+        """Of an answer that came whole, the engine told how long its first token took, waiting included."""
+        self._replicas.setdefault(replica, _Replica()).prefill.add(observed_ms, predicted_ms)
+        self._refresh(replica)
+
+    def saw_decode(
+        self,
+        replica: str,
+        output_tokens: int,
+        decode_ms: float,
+        prefills_ms: float,
+        decoding: float,
+        resident_tokens: float,
+    ) -> None:
+        """`decode_ms`: from first to last token, beside so many requests, `prefills_ms` of prefill, as predicted."""
+        self.output_tokens += OUTPUT_MEMORY * (output_tokens - self.output_tokens)
+        if output_tokens < 2 or decode_ms <= 0:
+            return
+        seen = self._replicas.setdefault(replica, _Replica())
+        steps = output_tokens - 1
+        stalled_ms = prefills_ms / seen.prefill.value
+        features = (1.0, decoding, resident_tokens / 1000, stalled_ms / steps)
+        self._step.add(features, decode_ms / steps / seen.step.value)
+        shape = self._shape
+        predicted_ms = shape.decode_step_ms(decoding, resident_tokens) * steps + shape.stall_share * stalled_ms
+        seen.step.add(decode_ms, predicted_ms)
+        self._refresh(replica)
+
+    def saw_hit(self, prompt_tokens: float, cached_tokens: float) -> None:
+        self.hit_rate += HIT_RATE_MEMORY * (min(1.0, cached_tokens / prompt_tokens) - self.hit_rate)
+
+    def forget(self, replica: str) -> None:
+        self._replicas.pop(replica, None)
+        self._of.pop(replica, None)
+
+    def _refresh(self, replica: str) -> None:
+        seen = self._replicas[replica]
+        self._shape = Coefficients(*self._prefill.coefficients, *self._step.coefficients)
+        prefill = (coefficient * seen.prefill.value for coefficient in self._prefill.coefficients)
+        *step, stall_share = self._step.coefficients
+        self._of[replica] = Coefficients(*prefill, *(part * seen.step.value for part in step), stall_share)
