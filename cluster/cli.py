@@ -6,6 +6,7 @@ from cluster.commands.bench import bench
 from cluster.commands.chat import chat
 from cluster.commands.doctor import doctor
 from cluster.commands.plan import plan
+from cluster.commands.simulate import simulate
 from cluster.commands.status import status
 from cluster.commands.up import apply, down, up
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 for command in (up, down, status, apply, chat, plan, doctor):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(simulate, name="simulate")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployments.gateway.catalogue import ModelCard
+from deployments.gateway.routing.score import Slo
 
 STAGE_WORDS = {
     "download": "downloading the weights",
@@ -22,6 +23,7 @@ def model_cards(snapshot: Mapping[str, Any]) -> dict[str, ModelCard]:
             name=model["name"],
             engine=model["engine"],
             max_model_len=model.get("max_model_len"),
+            slo=Slo(**model["slo"]),
             not_ready=why_not_ready(model["name"], snapshot),
         )
         for model in snapshot["models"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -47,6 +48,7 @@ def replica_info(replica_id: str, node_id: str, metadata: dict[str, Any]) -> Rep
         max_in_flight=metadata["max_in_flight"],
         max_model_len=metadata["max_model_len"],
         engine=metadata["engine"],
+        kv_cache_tokens=metadata["kv_cache_tokens"],
         node_id=node_id,
     )
 
@@ -103,7 +105,7 @@ class Membership:
         if leaving:
             self._leaving[application] = leaving
             self._loop.call_later(LINGER_S, self._settle, application, leaving)
-        self._on_change(application, (*replicas, *leaving.values()))
+        self._on_change(application, (*replicas, *(replace(replica, is_leaving=True) for replica in leaving.values())))
 
     def _settle(self, application: str, leaving: dict[str, ReplicaInfo]) -> None:
         if self._leaving.get(application) is leaving:

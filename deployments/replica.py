@@ -110,6 +110,7 @@ class Replica:
             "engine": self._settings.engine,
             "max_model_len": self._max_model_len,
             "max_in_flight": self._settings.max_in_flight,
+            "kv_cache_tokens": self._kv_cache_tokens,
         }
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -193,6 +194,7 @@ class Replica:
     async def _warm_up(self) -> None:
         self._stages.enter("warm_up", "first token")
         self._max_model_len = await self._probe.max_model_len()
+        self._kv_cache_tokens = await self._probe.kv_cache_tokens()
         if not await self._probe.canary(WARM_UP_TIMEOUT_S):
             if self._engine.ended.is_set():
                 raise EngineFailed(self._engine.failure())

@@ -4,10 +4,14 @@ vLLM adds it by `--middleware engine.guard.RouteGuard`. vLLM's own API key leave
 `/update_weights` and more open, so everything that is not on the list below does not exist here.
 """
 
+import asyncio
 import hmac
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qs
+
+from engine.request_feed import DISPATCH_HEADER, RequestFeed, Subscription, Told
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,6 +21,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TOKEN_HEADER = b"x-baryon-internal-token"
 LOAD_ROUTE = ("GET", b"/-/load")
+FEED_ROUTE = ("GET", b"/-/feed")
 GENERATION_ROUTES = frozenset(
     ("POST", path)
     for path in (
@@ -33,7 +38,9 @@ ALLOWED_ROUTES = GENERATION_ROUTES | {("GET", b"/v1/models"), ("GET", b"/health"
 
 
 class RouteGuard:
-    """ASGI middleware: 404 for a request without the token or off the list; counts generations in flight.
+    """ASGI middleware: 404 for a request without the token or off the list.
+
+    Counts generations in flight, and tells each gateway that asks at `/-/feed` of the other gateways' ones.
 
     Raises:
         KeyError: `BARYON_INTERNAL_TOKEN` is not in the environment.
@@ -43,6 +50,7 @@ class RouteGuard:
         self._app = app
         self._token = os.environ["BARYON_INTERNAL_TOKEN"].encode()
         self._in_flight = 0
+        self._feed = RequestFeed()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,11 +60,13 @@ class RouteGuard:
         if not self._has_token(scope):
             await _respond(send, 404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
         elif route in GENERATION_ROUTES:
-            await self._count(scope, receive, send)
+            await self._generate(scope, receive, send)
         elif route in ALLOWED_ROUTES:
             await self._app(scope, receive, send)
         elif route == LOAD_ROUTE:
             await _respond(send, 200, b'{"in_flight":%d}' % self._in_flight)
+        elif route == FEED_ROUTE:
+            await self._tell_of_others(scope, receive, send)
         else:
             await _respond(send, 404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
 
@@ -65,12 +75,74 @@ class RouteGuard:
             name == TOKEN_HEADER and hmac.compare_digest(value, self._token) for name, value in scope.get("headers", ())
         )
 
-    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._in_flight += 1
+        told = self._feed.began(next((value for name, value in scope["headers"] if name == DISPATCH_HEADER), None))
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send if told is None else self._noting_first_byte(told, send))
         finally:
             self._in_flight -= 1
+            if told is not None:
+                self._feed.ended(told)
+
+    def _noting_first_byte(self, told: Told, send: Send) -> Send:
+        """Only a stream has a first byte that means anything: another answer comes whole."""
+        waits_for_it = False
+
+        async def note(message: Message) -> None:
+            nonlocal waits_for_it
+            if message["type"] == "http.response.start":
+                waits_for_it = _is_event_stream(message)
+            elif waits_for_it and message.get("body"):
+                waits_for_it = False
+                self._feed.first_byte(told)
+            await send(message)
+
+        return note
+
+    async def _tell_of_others(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Until the client leaves or does not read, or the server shuts down."""
+        try:
+            subscription = self._feed.subscribe(parse_qs(scope["query_string"]).get(b"gateway", [b""])[0])
+        except ValueError:
+            await _respond(send, 400, b'{"error":{"message":"gateway: not an id","type":"BadRequestError","code":400}}')
+            return
+        telling = asyncio.create_task(_stream(subscription, receive, send))
+        leaving = asyncio.create_task(_client_left(receive))
+        try:
+            await asyncio.wait({telling, leaving, subscription.cut_off}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            subscription.close()
+            telling.cancel()
+            leaving.cancel()
+            await asyncio.wait({telling, leaving})
+
+
+async def _stream(subscription: Subscription, receive: Receive, send: Send) -> None:
+    headers = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async for lines in subscription:
+        await send({"type": "http.response.body", "body": lines, "more_body": True})
+        if _connection_is_to_close(receive):
+            break
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _client_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+def _connection_is_to_close(receive: Receive) -> bool:
+    """Whether uvicorn shuts down: it waits for every answer to end, and says so to applications by nothing else."""
+    return getattr(getattr(receive, "__self__", None), "keep_alive", True) is False
+
+
+def _is_event_stream(start: Message) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in start.get("headers", ())
+    )
 
 
 async def _respond(send: Send, status: int, body: bytes) -> None:

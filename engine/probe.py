@@ -1,6 +1,7 @@
 """Asks a running engine how it is: readiness, load, a generated token."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ STEPS = "vllm:iteration_tokens_total_count"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
+CACHE_CONFIG = re.compile(r"^vllm:cache_config_info\{(.*)\} ", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class EngineProbe:
@@ -59,6 +62,10 @@ class EngineProbe:
         models = (await self._client.get("/v1/models")).raise_for_status().json()
         return int(models["data"][0]["max_model_len"])
 
+    async def kv_cache_tokens(self) -> int | None:
+        """How many tokens its KV cache holds, over all engines behind the port; None if it does not say."""
+        return parse_kv_cache_tokens((await self._client.get("/metrics")).raise_for_status().text)
+
     async def canary(self, timeout_s: float) -> bool:
         """Whether one token (or one embedding) comes back in time.
 
@@ -100,6 +107,16 @@ def parse_metrics(text: str, at_s: float) -> Observation:
             totals[name] += value
     steps, running, waiting = (int(totals[name]) for name in (STEPS, RUNNING, WAITING))
     return Observation(at_s, steps, running, waiting, totals[KV_CACHE_USAGE])
+
+
+def parse_kv_cache_tokens(text: str) -> int | None:
+    """Blocks times tokens per block, from the labels of vLLM's cache configuration."""
+    total = 0
+    for labels in CACHE_CONFIG.findall(text):
+        config = dict(LABEL.findall(labels))
+        blocks, size = config.get("num_gpu_blocks", ""), config.get("block_size", "")
+        total += int(blocks) * int(size) if blocks.isdigit() and size.isdigit() else 0
+    return total or None
 
 
 def _samples(text: str) -> Iterator[tuple[str, float]]:

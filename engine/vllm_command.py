@@ -11,6 +11,7 @@ from engine.launch import TOKEN_VARIABLE, Command, EngineLaunch, Rank
 ALWAYS = {
     "middleware": "engine.guard.RouteGuard",
     "enable_prompt_tokens_details": True,
+    "enable_per_request_metrics": True,
     "disable_fastapi_docs": True,
     "disable_uvicorn_access_log": True,
 }

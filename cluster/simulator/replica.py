@@ -8,45 +8,14 @@ is missing, or an arrival.
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass, field
 
+from cluster.simulator.feed import Feed
+from cluster.simulator.request import SimulatedRequest
 from engine.simulated.block_manager import BLOCK_TOKENS, BlockManager
 from engine.simulated.step_time import StepLoad, StepTime, prefill_mpairs
 
 MAX_BATCHED_TOKENS = 8192
 MAX_SEQUENCES = 256
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedRequest:
-    """A request on a replica. `hashes` are of the prompt's full hash blocks; times are simulated milliseconds.
-
-    `finish_step` is the number of the step after which a decoding request is done, -1 while it does not decode.
-    """
-
-    index: int
-    prompt_tokens: int
-    output_tokens: int
-    hashes: tuple[int, ...]
-    arrived_ms: float
-    replica: int = -1
-    first_token_ms: float = math.nan
-    finished_ms: float = math.nan
-    cached_tokens: int = -1
-    generated: int = 0
-    computed: int = 0
-    finish_step: int = -1
-    pinned: list[int] = field(default_factory=list)
-    private_blocks: int = 0
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.generated
-
-    @property
-    def lacks_one_token(self) -> bool:
-        """Sent back before, and found whole in the cache: its next step is a decode like any other."""
-        return self.generated > 0 and self.computed == self.total_tokens - 1
 
 
 class Replica:
@@ -56,6 +25,7 @@ class Replica:
         self.blocks = BlockManager(max(1, kv_capacity_tokens // BLOCK_TOKENS), hash_tokens // BLOCK_TOKENS)
         self.waiting: deque[SimulatedRequest] = deque()
         self.running: dict[int, SimulatedRequest] = {}
+        self.feed = Feed()
         self.preemptions = 0
         self.next_event_ms = math.inf
         self._step_time = step_time

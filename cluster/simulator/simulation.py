@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
-from cluster.simulator.replica import Replica, SimulatedRequest
-from cluster.simulator.trace import TraceRequest
+from cluster.simulator.replica import Replica
+from cluster.simulator.request import SimulatedRequest
+from cluster.simulator.trace_request import TraceRequest
+from deployments.gateway.routing.score import Slo
 from engine.simulated.profiles import Profile
 from engine.simulated.step_time import StepTime
+
+DEFAULT_SLO = Slo(ttft_ms=2_000, tpot_ms=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Fleet:
     hash_tokens: int = 512
     slowness: tuple[float, ...] = (1.0,)
     outages: tuple[Outage, ...] = ()
+    slo: Slo = DEFAULT_SLO
 
     def build(self) -> list[Replica]:
         return [self.build_one(i) for i in range(self.replicas)]
@@ -54,8 +59,12 @@ class Policy(Protocol):
         """It has its last token, or is lost with its replica."""
         ...
 
+    def replica_lost(self, replica: int) -> None:
+        """Another one takes its place, with an empty cache."""
+        ...
 
-PolicyFactory = Callable[[Sequence[Replica], Random], Policy]
+
+PolicyFactory = Callable[[Sequence[Replica], Random, Slo], Policy]
 
 
 def slowed(step_time: StepTime, factor: float) -> StepTime:
@@ -81,7 +90,7 @@ class _Run:
         self._random = Random(seed)  # noqa: S311
         self._fleet = fleet
         self._replicas = fleet.build()
-        self._gateways = [factory(self._replicas, Random(f"{seed} {i}")) for i in range(fleet.gateways)]  # noqa: S311
+        self._gateways = [factory(self._replicas, Random(f"{seed} {i}"), fleet.slo) for i in range(fleet.gateways)]  # noqa: S311
         self._gateway_of: dict[int, Policy] = {}
         self._candidates = list(range(fleet.replicas))
         self._due: list[tuple[float, int]] = []
@@ -137,6 +146,8 @@ class _Run:
             return
         lost = self._replicas[index].requests()
         self._replicas[index] = self._fleet.build_one(index)
+        for gateway in self._gateways:
+            gateway.replica_lost(index)
         self._candidates = [other for other in self._candidates if other != index]
         for request in lost:
             self._gateway_of[request.index].finished(request, now_ms)

@@ -8,7 +8,8 @@ from random import Random
 
 import orjson
 
-from deployments.gateway.admission import ReplicaLoad, admit
+from deployments.gateway.admission import admit
+from deployments.gateway.attempt import Attempt
 from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.errors import (
     GatewayError,
@@ -20,11 +21,10 @@ from deployments.gateway.errors import (
     shutting_down,
 )
 from deployments.gateway.http_server import ClientRequest, Headers, Response
+from deployments.gateway.model_routers import ModelRouters, now_ms
 from deployments.gateway.relay import Outcome, Relay, engine_request
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.request import InferenceRequest, read_inference_request
-from deployments.gateway.routing.choice import choose
-from deployments.gateway.routing.ledger import Ledger
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
 from deployments.gateway.upstream import EngineConnection, EnginePool
@@ -34,6 +34,8 @@ INFERENCE_ROUTES = frozenset(path for _, path in GENERATION_ROUTES)
 MODEL_ROUTE = b"/v1/models/"
 JSON: Headers = [(b"content-type", b"application/json")]
 REPLICAS_TRIED = 3
+SESSION_HEADER = b"x-baryon-session"
+EXPLAIN_HEADER = b"x-baryon-explain"
 
 
 class GatewayApp:
@@ -49,9 +51,8 @@ class GatewayApp:
         self._settings = settings
         self._replicas = replicas
         self._catalogue = catalogue
-        self._random = random or Random()  # noqa: S311
         self._pool = EnginePool()
-        self.ledger = Ledger()
+        self.routers = ModelRouters(random)
         self._suspects = Suspects(time.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
@@ -89,7 +90,7 @@ class GatewayApp:
         try:
             if self.draining:
                 raise shutting_down()
-            inference = read_inference_request(request.body)
+            inference = read_inference_request(request.path, request.body)
             card = self._catalogue.get(inference.model)
             if card is None:
                 raise model_not_found(inference.model, self._catalogue.names())
@@ -114,33 +115,49 @@ class GatewayApp:
         request_id: bytes,
     ) -> None:
         """Ask replicas in turn until one has sent a byte. No byte reaches the client before that."""
+        model = self.routers.of(card)
+        prompt = model.prompt(inference.prompt)
         tried: set[str] = set()
         for _ in range(REPLICAS_TRIED):
-            by_id = {replica.replica_id: replica for replica in self._replicas.of(card.name)}
-            loads = [ReplicaLoad(r, *self.ledger.on(r.replica_id)) for r in by_id.values() if r.replica_id not in tried]
-            if tried and not loads:
+            replicas = self._replicas.of(card.name)
+            model.keep(replicas)
+            by_id = {r.replica_id: r for r in replicas if r.replica_id not in tried}
+            if tried and not by_id:
                 break
-            candidates = admit(card, loads, self._suspects.now())
-            replica = by_id[choose(candidates, self._random).replica_id]
-            named = [*headers, (b"x-baryon-replica", replica.replica_id.encode())]
-            self.ledger.open(replica.replica_id, inference.prompt_tokens)
+            candidates = admit(card, tuple(by_id.values()), model.router.requests_on, self._suspects.now())
+            placement = model.router.place(
+                prompt,
+                candidates,
+                now_ms(),
+                session=request.headers.get(SESSION_HEADER),
+                shows_first_token=inference.stream,
+            )
+            attempt = Attempt(model, placement, inference, explains=request.headers.get(EXPLAIN_HEADER) == b"1")
             try:
-                outcome = await self._relay(replica, request, response, named, request_id)
+                outcome = await self._relay(by_id[placement.replica], request, response, headers, request_id, attempt)
             finally:
-                self.ledger.close(replica.replica_id, inference.prompt_tokens)
+                attempt.finish()
             if outcome != "not_started":
                 return
-            self._suspects.add(replica.replica_id)
-            tried.add(replica.replica_id)
+            self._suspects.add(placement.replica)
+            tried.add(placement.replica)
         raise engine_unavailable()
 
     async def _relay(
-        self, replica: ReplicaInfo, request: ClientRequest, response: Response, headers: Headers, request_id: bytes
+        self,
+        replica: ReplicaInfo,
+        request: ClientRequest,
+        response: Response,
+        headers: Headers,
+        request_id: bytes,
+        attempt: Attempt,
     ) -> Outcome:
-        wire = engine_request(request.path, request.body, replica.url, replica.token, request_id)
+        headers = [*headers, *attempt.headers()]
+        dispatch = attempt.dispatch_header(self.routers.gateway_id, request_id)
+        wire = engine_request(request.path, attempt.body, replica.url, replica.token, request_id, dispatch)
         connection = self._pool.take(replica.url)
         if connection is not None:
-            outcome = await self._exchange(connection, wire, request, response, headers)
+            outcome = await self._exchange(connection, wire, request, response, headers, attempt)
             if outcome != "not_started":
                 return outcome
         try:
@@ -150,12 +167,18 @@ class GatewayApp:
         if response.client_is_gone:
             connection.abort()
             return "client_gone"
-        return await self._exchange(connection, wire, request, response, headers)
+        return await self._exchange(connection, wire, request, response, headers, attempt)
 
     async def _exchange(
-        self, connection: EngineConnection, wire: bytes, request: ClientRequest, response: Response, headers: Headers
+        self,
+        connection: EngineConnection,
+        wire: bytes,
+        request: ClientRequest,
+        response: Response,
+        headers: Headers,
+        attempt: Attempt,
     ) -> Outcome:
-        relay = Relay(response, headers, request.path, self._settings())
+        relay = Relay(response, headers, request.path, self._settings(), attempt.tap)
         relay.begin(connection, wire)
         return await relay.outcome
 

@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from deployments.gateway.routing.score import Slo
+
+
+DEFAULT_SLO = Slo(ttft_ms=2_000, tpot_ms=100)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
@@ -13,6 +18,7 @@ class ModelCard:
     engine: str
     max_model_len: int | None = None
     not_ready: str = ""
+    slo: Slo = DEFAULT_SLO
 
 
 class Catalogue:

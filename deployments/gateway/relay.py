@@ -5,6 +5,7 @@ from typing import Literal
 
 import orjson
 
+from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.errors import (
     ANTHROPIC_ROUTE,
     GatewayError,
@@ -28,11 +29,15 @@ class Relay:
     `not_started` means that no byte came back, so another replica may be asked.
     """
 
-    def __init__(self, response: Response, headers: Headers, path: bytes, settings: GatewaySettings) -> None:
+    def __init__(
+        self, response: Response, headers: Headers, path: bytes, settings: GatewaySettings, tap: AnswerTap
+    ) -> None:
         self._response = response
         self._headers = headers
         self._path = path
         self._settings = settings
+        self._tap = tap
+        self._whole = b""
         self._loop = asyncio.get_running_loop()
         self._status = 0
         self._engines_headers: Headers = []
@@ -56,31 +61,47 @@ class Relay:
     def on_head(self, status: int, headers: Headers) -> None:
         """Held back: an engine sends a stream's head long before its first token, and until then it may be replaced."""
         self._status, self._engines_headers = status, headers
+        self._is_event_stream = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, v in headers)
 
     def on_data(self, body: bytes) -> None:
         self._last_byte_s = self._loop.time()
-        if self._response.started:
-            self._response.write(body)
-        elif self._status < 400:
-            self._start()
-            self._response.write(body)
-        else:
+        if self._status >= 400:
             self._error_body += body
+            return
+        if self._is_event_stream:
+            body = self._tap.event_data(body)
+        else:
+            self._tap.whole_data(body)
+            if self._tap.wants_whole:
+                self._whole += body
+                return
+        if not self._response.started:
+            self._start(self._headers)
+        if body:
+            self._response.write(body)
 
     def on_end(self) -> None:
         if self._status >= 400:
             self._answer_with_engines_error()
         else:
-            if not self._response.started:
-                self._start()
-            self._response.finish()
+            self._finish_answer()
         self._settle("completed")
 
-    def _start(self) -> None:
+    def _finish_answer(self) -> None:
+        headers = self._headers
+        if self._tap.wants_whole and not self._is_event_stream:
+            headers = [*headers, (b"x-baryon-actual", self._tap.receipt() or b"")]
+        if not self._response.started:
+            self._start(headers)
+        rest = self._tap.event_end() if self._is_event_stream else self._whole
+        if rest:
+            self._response.write(rest)
+        self._response.finish()
+
+    def _start(self, headers: Headers) -> None:
         relayed = [header for header in self._engines_headers if header[0] in RELAYED_HEADERS]
         length = next((int(value) for name, value in self._engines_headers if name == b"content-length"), None)
-        self._is_event_stream = any(value.startswith(b"text/event-stream") for _, value in relayed)
-        self._response.start(self._status, relayed + self._headers, length)
+        self._response.start(self._status, relayed + headers, length)
 
     def on_broken(self) -> None:
         if not self._response.started:
@@ -151,9 +172,9 @@ def _is_json_object(body: bytes) -> bool:
         return False
 
 
-def engine_request(path: bytes, body: bytes, host: str, token: str, request_id: bytes) -> bytes:
-    """The bytes sent to an engine. None of the client's own headers go along."""
+def engine_request(path: bytes, body: bytes, host: str, token: str, request_id: bytes, dispatch: bytes) -> bytes:
+    """The bytes sent to an engine. None of the client's own headers go along; `dispatch` is for other gateways."""
     return (
         b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\nx-baryon-internal-token: %b\r\n"
-        b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
-    ) % (path, host.encode(), token.encode(), request_id, len(body), body)
+        b"x-request-id: %b\r\nx-baryon-dispatch: %b\r\ncontent-length: %d\r\n\r\n%b"
+    ) % (path, host.encode(), token.encode(), request_id, dispatch, len(body), body)

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ReplicaInfo:
-    """A ready replica: where its engine listens, what opens it, how many requests it holds at once."""
+    """A ready replica: where its engine listens, what opens it, how many requests it holds at once.
+
+    One that `is_leaving` has left Serve's list a moment ago and gets new requests only if there is no other.
+    """
 
     replica_id: str
     url: str
@@ -14,6 +17,8 @@ class ReplicaInfo:
     max_in_flight: int
     max_model_len: int
     engine: str = "vllm"
+    kv_cache_tokens: int | None = None
+    is_leaving: bool = False
     node_id: str = ""
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from deployments.gateway.errors import GatewayError, bad_request
+from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
+from deployments.gateway.usage import asking_for_usage
 
-BYTES_PER_TOKEN = 4
 STATEFUL_FIELDS = {
     "previous_response_id": "send the whole conversation in 'input'",
     "conversation": "send the whole conversation in 'input'",
@@ -17,14 +18,19 @@ STATEFUL_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """`prompt_tokens` is a guess from the body's size, good enough to weigh one replica's load against another's."""
+    """`body` is what the engine gets: it asks for the usage that the router learns from.
+
+    `strips_usage`: the client did not ask for it, and does not get it.
+    """
 
     model: str
     stream: bool
-    prompt_tokens: int
+    prompt: PromptBlocks
+    body: bytes
+    strips_usage: bool
 
 
-def read_inference_request(body: bytes) -> InferenceRequest:
+def read_inference_request(path: bytes, body: bytes) -> InferenceRequest:
     """Raises:
     GatewayError: not JSON, not an object, a field of the wrong type, or one that needs a server with memory.
     """
@@ -41,7 +47,9 @@ def read_inference_request(body: bytes) -> InferenceRequest:
         if document.get(field):
             message = f"'{field}' is not supported: replicas keep no conversation between requests; {instead}."
             raise bad_request(message, field, "unsupported_parameter")
-    return InferenceRequest(model, bool(stream), max(1, len(body) // BYTES_PER_TOKEN))
+    prompt = prompt_blocks(document, model.encode("utf-8", "replace"))
+    body, strips_usage = asking_for_usage(path, body, document)
+    return InferenceRequest(model, bool(stream), prompt, body, strips_usage)
 
 
 def _object(body: bytes) -> dict[str, Any]:

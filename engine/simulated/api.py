@@ -19,6 +19,7 @@ from engine.simulated.words import count_tokens, tokens_of
 
 DEFAULT_TOKENS = 64
 EMBEDDING_SIZE = 32
+ROLE = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
 
 
 class StreamOptions(BaseModel):
@@ -101,32 +102,44 @@ class SimulatedApi:
         identity = prefix + self._request_id(request)
         if parameters.stream:
             return StreamingResponse(self._events(parameters, identity, kind), media_type="text/event-stream")
-        texts, usage = await self._finish(request, parameters, identity)
+        started_s = time.monotonic()
+        texts, usage, first_s = await self._finish(request, parameters, identity)
         choices = [_whole_choice(kind, index, text) for index, text in enumerate(texts)]
-        return JSONResponse({**self._envelope(identity, kind), "choices": choices, "usage": usage})
+        return JSONResponse(
+            {
+                **self._envelope(identity, kind),
+                "choices": choices,
+                "usage": usage,
+                "metrics": _metrics(first_s - started_s),
+            }
+        )
 
     async def _events(self, parameters: Parameters, identity: str, kind: str) -> AsyncIterator[bytes]:
         chunk_kind = "chat.completion.chunk" if kind == "chat.completion" else kind
         envelope = orjson.dumps(self._envelope(identity, chunk_kind))[:-1]
         words = self._words(parameters)
         prompt_tokens, cached = 0, 0
-        if kind == "chat.completion":
-            yield _event(envelope, b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}')
         made = 0
+        started_s, first_s = time.monotonic(), 0.0
         async for sequence in self._engine.generate(identity, parameters.text(), len(words)):
             prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
+            if not made:
+                first_s = time.monotonic()
+                if kind == "chat.completion":
+                    yield _event(envelope, ROLE)
             reason = b'"length"' if made == len(words) - 1 else b"null"
             yield _event(envelope, _piece(kind, orjson.dumps(words[made]), reason))
             made += 1
         if parameters.stream_options and parameters.stream_options.include_usage:
             usage = orjson.dumps(_usage(prompt_tokens, cached, made))
-            yield b"data: " + envelope + b',"choices":[],"usage":' + usage + b"}\n\n"
+            metrics = orjson.dumps(_metrics(first_s - started_s))
+            yield b"data: " + envelope + b',"choices":[],"usage":' + usage + b',"metrics":' + metrics + b"}\n\n"
         yield b"data: [DONE]\n\n"
 
     async def _finish(
         self, request: Request, parameters: Parameters, identity: str
-    ) -> tuple[list[str], dict[str, Any]]:
-        """The whole answer; given up if the client leaves before it is made."""
+    ) -> tuple[list[str], dict[str, Any], float]:
+        """The whole answer, and when its first token was made; given up if the client leaves before it is made."""
         making = asyncio.create_task(self._whole(parameters, identity))
         leaving = asyncio.create_task(_client_left(request))
         try:
@@ -138,18 +151,20 @@ class SimulatedApi:
             making.cancel()
             leaving.cancel()
 
-    async def _whole(self, parameters: Parameters, identity: str) -> tuple[list[str], dict[str, Any]]:
+    async def _whole(self, parameters: Parameters, identity: str) -> tuple[list[str], dict[str, Any], float]:
         words = self._words(parameters)
         prompt_tokens = cached = 0
+        first_s = 0.0
         async for sequence in self._engine.generate(identity, parameters.text(), len(words)):
             prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
+            first_s = first_s or time.monotonic()
         texts = ["".join(self._words(parameters, choice)) for choice in range(parameters.n)]
-        return texts, _usage(prompt_tokens, cached, len(words) * parameters.n)
+        return texts, _usage(prompt_tokens, cached, len(words) * parameters.n), first_s
 
     async def _responses(self, request: Request) -> Response:
         parameters = await self._read(request)
         identity = "resp_" + self._request_id(request)
-        texts, usage = await self._finish(request, parameters, identity)
+        texts, usage, _ = await self._finish(request, parameters, identity)
         content = [{"type": "output_text", "text": texts[0], "annotations": []}]
         item = {
             "type": "message",
@@ -165,7 +180,7 @@ class SimulatedApi:
 
     async def _messages(self, request: Request) -> Response:
         parameters = await self._read(request)
-        texts, usage = await self._finish(request, parameters, self._request_id(request))
+        texts, usage, _ = await self._finish(request, parameters, self._request_id(request))
         counts = {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
         document = {"id": f"msg_{self._made}", "type": "message", "role": "assistant", "model": self._model}
         content = [{"type": "text", "text": texts[0]}]
@@ -254,6 +269,10 @@ def _piece(kind: str, text: bytes, reason: bytes) -> bytes:
 def _whole_choice(kind: str, index: int, text: str) -> dict[str, Any]:
     content = {"message": {"role": "assistant", "content": text}} if kind == "chat.completion" else {"text": text}
     return {"index": index, **content, "logprobs": None, "finish_reason": "length"}
+
+
+def _metrics(ttft_s: float) -> dict[str, float]:
+    return {"time_to_first_token_ms": ttft_s * 1000}
 
 
 def _usage(prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> dict[str, Any]:

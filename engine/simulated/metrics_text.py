@@ -2,6 +2,7 @@
 
 from itertools import accumulate
 
+from engine.simulated.block_manager import BLOCK_TOKENS
 from engine.simulated.core import TTFT_BUCKETS_S, Counters, SimulatedEngine
 
 
@@ -24,11 +25,17 @@ def metrics_text(engine: SimulatedEngine, model: str) -> str:
     }
     lines = [f"# TYPE {name} gauge\n{name}{labels} {value}" for name, value in gauges.items()]
     lines += [f"# TYPE {name} counter\n{name}_total{labels} {value}" for name, value in totals.items()]
+    lines.append(_cache_config(scheduler.blocks.capacity_blocks))
     lines.append("# TYPE vllm:iteration_tokens_total histogram")
     lines.append(f"vllm:iteration_tokens_total_count{labels} {counters.steps}")
     lines.append(f"vllm:iteration_tokens_total_sum{labels} {counters.step_tokens}")
     lines += _first_token_histogram(counters, model)
     return "\n".join(lines) + "\n"
+
+
+def _cache_config(blocks: int) -> str:
+    name = "vllm:cache_config_info"
+    return f'# TYPE {name} gauge\n{name}{{block_size="{BLOCK_TOKENS}",engine="0",num_gpu_blocks="{blocks}"}} 1'
 
 
 def _first_token_histogram(counters: Counters, model: str) -> list[str]:

@@ -6,7 +6,7 @@ They get it exact and at once, which is better than any of them has it: KV event
 from collections.abc import Sequence
 
 from cluster.simulator.policies.in_flight import InFlight
-from cluster.simulator.replica import SimulatedRequest
+from cluster.simulator.request import SimulatedRequest
 from engine.simulated.block_manager import BLOCK_TOKENS
 
 STICKY_MATCH = 0.8

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cluster.simulator.policies.in_flight import InFlight
-from cluster.simulator.replica import SimulatedRequest
+from cluster.simulator.request import SimulatedRequest
 
 
 class RoundRobin(InFlight):

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from random import Random
 
 from cluster.simulator.policies.in_flight import InFlight
-from cluster.simulator.replica import Replica, SimulatedRequest
+from cluster.simulator.replica import Replica
+from cluster.simulator.request import SimulatedRequest
+from deployments.gateway.routing.score import Slo
+
+TREE_BLOCKS = 1 << 16
 
 
 class PrefixTree(InFlight):
     """Per replica, the prompt blocks sent there, the least recently sent forgotten first."""
 
-    def __init__(self, replicas: Sequence[Replica], random: Random, tree_blocks: int = 1 << 16) -> None:
-        super().__init__(replicas, random)
-        self._tree_blocks = tree_blocks
+    def __init__(self, replicas: Sequence[Replica], random: Random, slo: Slo) -> None:
+        super().__init__(replicas, random, slo)
         self._trees: list[OrderedDict[int, None]] = [OrderedDict() for _ in replicas]
 
     def match_rate(self, request: SimulatedRequest, replica: int) -> float:
@@ -35,9 +38,12 @@ class PrefixTree(InFlight):
         for block in reversed(request.hashes):
             tree[block] = None
             tree.move_to_end(block)
-        while len(tree) > self._tree_blocks:
+        while len(tree) > TREE_BLOCKS:
             tree.popitem(last=False)
         return super().place(request, replica)
+
+    def replica_lost(self, replica: int) -> None:
+        self._trees[replica].clear()
 
     def is_imbalanced(self, candidates: Sequence[int], absolute: float, relative: float) -> bool:
         loads = [self.requests[i] for i in candidates]
@@ -81,8 +87,8 @@ class RayPrefixAffinity(PrefixTree):
 class BoundedLoadRing(PrefixTree):
     """KubeAI: consistent hashing of the prompt's beginning, 256 virtual nodes, load at most 125 % of the mean."""
 
-    def __init__(self, replicas: Sequence[Replica], random: Random) -> None:
-        super().__init__(replicas, random)
+    def __init__(self, replicas: Sequence[Replica], random: Random, slo: Slo) -> None:
+        super().__init__(replicas, random, slo)
         points = ((Random(f"{i} {v}").random(), i) for i in range(len(replicas)) for v in range(256))  # noqa: S311
         self._ring = sorted(points)
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from random import Random
 
-from cluster.simulator.replica import Replica, SimulatedRequest
+from cluster.simulator.replica import Replica
+from cluster.simulator.request import SimulatedRequest
+from deployments.gateway.routing.score import Slo
 
 
 class InFlight:
     """Counts per replica. `prefill_tokens` are uncached prompt tokens of requests without a first token yet."""
 
-    def __init__(self, replicas: Sequence[Replica], random: Random) -> None:
+    def __init__(self, replicas: Sequence[Replica], random: Random, _slo: Slo) -> None:
         self.replicas = replicas
         self.random = random
         self.requests = [0] * len(replicas)
@@ -36,6 +38,9 @@ class InFlight:
         self.prefill_tokens[request.replica] -= self._uncached.pop(request.index, 0)
         self.requests[request.replica] -= 1
         self.prompt_tokens[request.replica] -= request.prompt_tokens
+
+    def replica_lost(self, replica: int) -> None:
+        """Its requests have been finished before."""
 
     def fewest_requests(self, candidates: Sequence[int]) -> int:
         least = min(self.requests[i] for i in candidates)

@@ -102,6 +102,4 @@ class Estimator:
     def _refresh(self, replica: str) -> None:
         seen = self._replicas[replica]
         self._shape = Coefficients(*self._prefill.coefficients, *self._step.coefficients)
-        prefill = (coefficient * seen.prefill.value for coefficient in self._prefill.coefficients)
-        *step, stall_share = self._step.coefficients
-        self._of[replica] = Coefficients(*prefill, *(part * seen.step.value for part in step), stall_share)
+        self._of[replica] = self._shape.slower(seen.prefill.value, seen.step.value)

@@ -14,7 +14,7 @@ ENTRY_BYTES = 400
 
 @dataclass(slots=True)
 class _Cache:
-    """One replica's blocks. `weights`: the tokens of each; `tokens` of all; `read_tokens` of those that requests read."""
+    """One replica's blocks. `weights`: the tokens of each; `tokens` of all; `read_tokens` of those being read."""
 
     bit: int
     weights: dict[int, float] = field(default_factory=dict)

@@ -55,6 +55,17 @@ class Coefficients:
     def decode_step_ms(self, decoding: float, resident_tokens: float) -> float:
         return self.step_ms + self.step_ms_per_sequence * decoding + self.step_ms_per_ktoken * resident_tokens / 1000
 
+    def slower(self, prefill: float, step: float) -> "Coefficients":
+        """Of a replica that takes so many times longer for each."""
+        return Coefficients(
+            prefill * self.prefill_ms_per_token,
+            prefill * self.prefill_ms_per_mpair,
+            step * self.step_ms,
+            step * self.step_ms_per_sequence,
+            step * self.step_ms_per_ktoken,
+            self.stall_share,
+        )
+
 
 def attended_mpairs(prompt_tokens: float, uncached_tokens: float) -> float:
     """Every uncached token attends to all tokens before it; in millions of pairs."""

@@ -117,7 +117,7 @@ class Stand:
         async with asyncio.timeout(DEADLINE_S):
             while self.gateway.app.in_flight():
                 await asyncio.sleep(0.005)
-        assert self.gateway.app.ledger.total_requests() == 0
+        assert self.gateway.app.routers.total_requests() == 0
 
     def leave(self) -> None:
         for client in self._clients:

@@ -5,53 +5,48 @@ import contextlib
 import json
 import subprocess
 import sys
-from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.request import InferenceRequest, read_inference_request
-from deployments.gateway.routing.choice import Candidate, choose
-from deployments.gateway.routing.ledger import Ledger
+from deployments.gateway.routing.ledger import Dispatch, Ledger
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.harness import get, post, stand
 
-requests = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 10_000), st.integers(0, 99)), max_size=40)
+events = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(1, 10_000), st.integers(0, 2), st.booleans()), max_size=40
+)
 
 
 @settings(deadline=None)
-@given(requests)
-def test_the_ledger_is_never_negative_and_ends_at_zero(opened: list[tuple[str, int, int]]) -> None:
-    ledger = Ledger()
-    for replica, tokens, _ in opened:
-        ledger.open(replica, tokens)
-    left = sorted(opened, key=lambda request: request[2])
-    while left:
-        assert ledger.total_requests() == len(left)
-        for replica in "abc":
-            mine = [tokens for name, tokens, _ in left if name == replica]
-            assert ledger.on(replica) == (len(mine), sum(mine))
-        replica, tokens, _ = left.pop()
-        ledger.close(replica, tokens)
+@given(events)
+def test_the_ledger_is_never_negative_and_ends_at_zero(opened: list[tuple[str, int, int, bool]]) -> None:
+    ledger, open_now, at_ms = Ledger(), [], 0.0
+    for replica, tokens, moves, is_ours in opened:
+        at_ms += tokens
+        dispatch = Dispatch(replica, tokens, 0, tokens / 10, tokens, tokens, at_ms, at_ms + 50, is_ours=is_ours)
+        ledger.open(dispatch)
+        open_now.append(dispatch)
+        for turn in range(moves):
+            index = (tokens * (turn + 1)) % len(open_now)
+            if open_now[index].first_token_ms is None:
+                ledger.first_token(open_now[index], at_ms)
+            else:
+                ledger.close(open_now.pop(index), at_ms)
+        assert ledger.total_requests() == sum(one.is_ours for one in open_now)
+        for name in "abc":
+            account, mine = ledger.account(name), [one for one in open_now if one.replica == name]
+            load = account.load(at_ms, None, 0, 1e6)
+            assert account.requests == len(mine)
+            assert load.decoding_requests == sum(one.first_token_ms is not None for one in mine)
+            assert load.resident_tokens == sum(one.resident_tokens for one in mine)
+            assert load.queued_prefill_ms >= 0
+    for dispatch in open_now:
+        ledger.close(dispatch, at_ms)
     assert ledger.total_requests() == 0
-    assert all(ledger.on(replica) == (0, 0) for replica in "abc")
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8), st.integers())
-def test_the_choice_is_always_among_the_least_loaded(loads: list[tuple[int, int]], seed: int) -> None:
-    candidates = [Candidate(str(n), tokens, requests) for n, (tokens, requests) in enumerate(loads)]
-    chosen = choose(candidates, Random(seed))
-    assert (chosen.in_flight_prompt_tokens, chosen.in_flight_requests) == min(loads)
-
-
-@settings(deadline=None)
-@given(st.integers(2, 5))
-def test_every_one_of_the_least_loaded_is_chosen_sometimes(tied: int) -> None:
-    random = Random(0)
-    candidates = [Candidate(str(n), 0, 0) for n in range(tied)]
-    assert {choose(candidates, random).replica_id for _ in range(200)} == {str(n) for n in range(tied)}
+    assert all(ledger.account(name).load(at_ms, None, 0, 1e6)[:4] == (0, 0, 0, 0) for name in "abc")
 
 
 json_values = st.recursive(
@@ -64,7 +59,7 @@ fields = st.sampled_from(["model", "stream", "background", "conversation", "prev
 
 def outcome(body: bytes) -> InferenceRequest | GatewayError:
     try:
-        return read_inference_request(body)
+        return read_inference_request(b"/v1/chat/completions", body)
     except GatewayError as error:
         return error
 
@@ -72,7 +67,7 @@ def outcome(body: bytes) -> InferenceRequest | GatewayError:
 def is_request_or_error(body: bytes) -> bool:
     read = outcome(body)
     if isinstance(read, InferenceRequest):
-        return read.prompt_tokens >= 1
+        return read.prompt.size_bytes >= 0
     openai, anthropic = read.body(b"/v1/chat/completions"), read.body(b"/v1/messages")
     return read.status == 400 and openai.startswith(b'{"error":{') and anthropic.startswith(b'{"type":"error"')
 
@@ -92,7 +87,7 @@ def test_any_document_is_a_request_or_an_error(document: dict[str, object]) -> N
     if isinstance(read, InferenceRequest):
         assert read.model == document["model"]
         assert read.stream is bool(document.get("stream"))
-        assert read.prompt_tokens >= 1
+        assert read.prompt.size_bytes >= 0
 
 
 wire = st.lists(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cluster.simulator.replica import Replica, SimulatedRequest
+from cluster.simulator.replica import Replica
+from cluster.simulator.request import SimulatedRequest
 from engine.simulated.scheduler import Scheduler, Sequence
 from engine.simulated.step_time import StepTime
 

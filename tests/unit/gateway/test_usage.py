@@ -1,0 +1,106 @@
+"""What engines say of a request reaches the router, and clients only see it if they asked."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.gateway.usage import LARGEST_USAGE_BYTES, Usage, UsageStripper, asking_for_usage, read_usage
+
+CHAT = b"/v1/chat/completions"
+TOKEN = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"say \\"choices\\":[] and \\"usage\\":{1}"}}]}\n\n'
+USAGE = (
+    b'data: {"id":"1","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":2,"total_tokens":32,'
+    b'"prompt_tokens_details":{"cached_tokens":16}},"metrics":{"time_to_first_token_ms":12.5}}\n\n'
+)
+DONE = b"data: [DONE]\n\n"
+
+TOLD = {
+    "chat": (b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}', Usage(7, 3)),
+    "vLLM tells more": (USAGE, Usage(30, 2, 16, 12.5)),
+    "no details": (b'{"usage":{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":null}}', Usage(7, 3)),
+    "responses": (
+        b'{"usage": {"input_tokens": 7, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 3}}',
+        Usage(7, 3, 4),
+    ),
+    "anthropic": (b'{"usage":{"input_tokens":7,"cache_read_input_tokens":4,"output_tokens":3}}', Usage(7, 3, 4)),
+    "the last one counts": (
+        b'{"usage":{"prompt_tokens":7,"completion_tokens":1}}{"usage":{"prompt_tokens":7,"completion_tokens":2}}',
+        Usage(7, 2),
+    ),
+    "nothing": (b'{"choices":[{"text":"\\"usage\\":{"}]}', None),
+    "null": (b'{"usage":null}', None),
+    "cut off": (b'{"usage":{"prompt_tokens":7,"comp', None),
+    "embeddings have no output": (b'{"usage":{"prompt_tokens":7,"total_tokens":7}}', None),
+    "nonsense": (b'{"usage":{"prompt_tokens":"many","completion_tokens":[]}}', None),
+}
+
+
+@pytest.mark.parametrize(("tail", "usage"), TOLD.values(), ids=TOLD)
+def test_usage_is_read_from_any_dialect(tail: bytes, usage: Usage | None) -> None:
+    assert read_usage(tail) == usage
+
+
+@given(
+    st.binary() | st.lists(st.sampled_from([b'"usage":{', b'"prompt_tokens":1', b"}", b'"', b",", USAGE])).map(b"".join)
+)
+def test_no_answer_makes_reading_it_fail(tail: bytes) -> None:
+    read_usage(tail)
+
+
+@given(st.lists(st.integers(0, 400), max_size=12), st.integers(0, 6), st.booleans())
+def test_however_a_stream_is_cut_the_client_gets_all_of_it_but_the_usage(
+    cuts: list[int], tokens: int, is_told: bool
+) -> None:
+    whole = TOKEN * tokens + (USAGE if is_told else b"") + DONE
+    stripper, seen, told = UsageStripper(), b"", b""
+    at = 0
+    for cut in [*cuts, len(whole)]:
+        passed, found = stripper.feed(whole[at : at + cut])
+        at += cut
+        seen, told = seen + passed, told or found
+    assert seen + stripper.rest() == TOKEN * tokens + DONE
+    assert told == (USAGE if is_told else b"")
+
+
+def test_an_endless_event_is_not_hoarded() -> None:
+    stripper, passed = UsageStripper(), 0
+    for _ in range(100):
+        passed += len(stripper.feed(b"x" * 4096)[0])
+    assert passed >= 100 * 4096 - LARGEST_USAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("options", "strips"),
+    [
+        ({}, True),
+        ({"stream_options": None}, True),
+        ({"stream_options": {}}, True),
+        ({"stream_options": {"include_usage": False}}, True),
+        ({"stream_options": {"include_usage": True}}, False),
+    ],
+)
+def test_an_engine_is_asked_for_usage_whatever_the_client_asked_for(options: dict[str, Any], strips: bool) -> None:
+    document = {"model": "m", "stream": True, "seed": 7, **options}
+    body, strips_usage = asking_for_usage(CHAT, orjson.dumps(document), document)
+    asked = orjson.loads(body)
+    assert strips_usage is strips
+    assert asked["stream_options"]["include_usage"] is True
+    assert {**asked, "stream_options": None} == {**document, "stream_options": None}
+
+
+def test_other_options_stay_and_what_the_engine_should_refuse_is_left_to_it() -> None:
+    for document in (
+        {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+        {"stream": True, "stream_options": "yes"},
+        {"stream": False},
+    ):
+        body, strips = asking_for_usage(CHAT, orjson.dumps(document), document)
+        options = document.get("stream_options")
+        expected = {**options, "include_usage": True} if isinstance(options, dict) else options
+        assert orjson.loads(body).get("stream_options") == expected
+        assert strips is isinstance(options, dict)
+    document = {"stream": True}
+    assert asking_for_usage(b"/v1/messages", b'{"stream":true}', document) == (b'{"stream":true}', False)
