@@ -12,12 +12,14 @@ from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from deployments.membership import Membership
+from deployments.router_metrics import RouterMetrics
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
 
 STATE_RETRY_S = 1.0
 DRAIN_DEADLINE_S = 60.0
+METRICS_PERIOD_S = 5.0
 
 
 class GatewayDeployment:
@@ -30,6 +32,7 @@ class GatewayDeployment:
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._following = asyncio.create_task(self._follow_state())
+        self._publishing = asyncio.create_task(self._publish_metrics())
         await self._first_snapshot.wait()
         await self._gateway.start(host, port)
 
@@ -48,12 +51,19 @@ class GatewayDeployment:
             return
         await self._gateway.drain(DRAIN_DEADLINE_S)
         self._following.cancel()
+        self._publishing.cancel()
         await self._membership.close()
 
     def _on_replicas(self, application: str, replicas: Any) -> None:
         model = self._applications.get(application)
         if model is not None:
-            self._replicas.update(model, replicas)
+            self._gateway.set_replicas(model, replicas)
+
+    async def _publish_metrics(self) -> None:
+        metrics = RouterMetrics()
+        while True:
+            await asyncio.sleep(METRICS_PERIOD_S)
+            metrics.publish(self._gateway.app.routers)
 
     async def _follow_state(self) -> None:
         """Keep the catalogue as state last told it; while state is away, go on with that."""
@@ -73,5 +83,6 @@ class GatewayDeployment:
     def _adopt(self, snapshot: dict[str, Any]) -> None:
         self._applications = {model["application"]: model["name"] for model in snapshot["models"]}
         self._catalogue.replace(model_cards(snapshot))
+        self._gateway.keep_models(self._applications.values())
         self._membership.watch(frozenset(self._applications))
         self._first_snapshot.set()

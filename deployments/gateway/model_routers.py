@@ -2,10 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 
-from deployments.gateway.catalogue import ModelCard
+from deployments.gateway.catalogue import DEFAULT_SLO, ModelCard
 from deployments.gateway.prompt_blocks import PromptBlocks, block_ends
 from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.routing.fit import LinearFit
@@ -61,7 +61,10 @@ class ModelRouter:
 
 
 class ModelRouters:
-    """The gateway's routers, whose prefix indexes share `INDEX_BYTES`. `gateway_id` names the gateway to others."""
+    """The gateway's routers, whose prefix indexes share `INDEX_BYTES`, told of other gateways by the engines' feeds.
+
+    `gateway_id` names this gateway to the others.
+    """
 
     def __init__(self, random: Random | None = None) -> None:
         self.gateway_id = secrets.token_hex(8)
@@ -69,19 +72,48 @@ class ModelRouters:
         self._routers: dict[str, ModelRouter] = {}
 
     def of(self, card: ModelCard) -> ModelRouter:
-        found = self._routers.get(card.name)
-        if found is None:
-            found = self._routers[card.name] = ModelRouter(self._random, card.slo)
-            for other in self._routers.values():
-                other.router.index.set_max_bytes(INDEX_BYTES // len(self._routers))
+        found = self.named(card.name)
         found.router.slo = card.slo
         return found
 
-    def get(self, model: str) -> ModelRouter | None:
-        return self._routers.get(model)
+    def named(self, model: str) -> ModelRouter:
+        found = self._routers.get(model)
+        if found is None:
+            found = self._routers[model] = ModelRouter(self._random, DEFAULT_SLO)
+            self._share_bytes()
+        return found
+
+    def keep_models(self, names: Collection[str]) -> None:
+        """What is known of models that are gone is forgotten."""
+        for gone in self._routers.keys() - set(names):
+            del self._routers[gone]
+        self._share_bytes()
 
     def items(self) -> Sequence[tuple[str, ModelRouter]]:
         return tuple(self._routers.items())
 
     def total_requests(self) -> int:
         return sum(found.router.ledger.total_requests() for found in self._routers.values())
+
+    def other_reset(self, model: str, replica_id: str) -> None:
+        self.named(model).router.other_reset(replica_id, now_ms())
+
+    def other_began(
+        self, model: str, replica_id: str, key: str, prompt_tokens: int, hit_tokens: int, blocks: tuple[int, ...]
+    ) -> None:
+        known = self.named(model)
+        prompt = known.prompt_of_other(blocks, prompt_tokens)
+        known.router.other_began(replica_id, key, prompt, hit_tokens, now_ms())
+
+    def other_got_first_token(self, model: str, replica_id: str, key: str) -> None:
+        self.named(model).router.other_got_first_token(replica_id, key, now_ms())
+
+    def other_ended(self, model: str, replica_id: str, key: str) -> None:
+        self.named(model).router.other_ended(replica_id, key, now_ms())
+
+    def heard(self, model: str, replica_id: str) -> None:
+        self.named(model).router.heard(replica_id, now_ms())
+
+    def _share_bytes(self) -> None:
+        for known in self._routers.values():
+            known.router.index.set_max_bytes(INDEX_BYTES // len(self._routers))

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import socket
 
+from collections.abc import Collection, Sequence
+
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.http_server import ClientConnection, ClientConnections
-from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.feed import Feeds
+from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.settings import GatewaySettings
 
 BACKLOG = 2048
@@ -19,6 +22,8 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, replicas: ReplicaTable, catalogue: Catalogue) -> None:
         self.settings = settings
         self.app = GatewayApp(lambda: self.settings, replicas, catalogue)
+        self._replicas = replicas
+        self._feeds = Feeds(self.app.routers.gateway_id, self.app.routers)
         self._connections = ClientConnections()
         self._server: asyncio.Server | None = None
 
@@ -31,6 +36,17 @@ class Gateway:
             sock=listening_socket(host, port, shared=True),
             backlog=BACKLOG,
         )
+
+    def set_replicas(self, model: str, replicas: Sequence[ReplicaInfo]) -> None:
+        """The replicas that `model` has from now on; what other gateways have on them is followed."""
+        self._replicas.update(model, replicas)
+        self.app.routers.named(model).keep(self._replicas.of(model))
+        self._feeds.watch(model, replicas)
+
+    def keep_models(self, names: Collection[str]) -> None:
+        for gone in self._replicas.all().keys() - set(names):
+            self.set_replicas(gone, ())
+        self.app.routers.keep_models(names)
 
     @property
     def bound_port(self) -> int:
@@ -52,6 +68,7 @@ class Gateway:
                 await self._connections.emptied()
         for connection in list(self._connections):
             connection.drop()
+        await self._feeds.close()
         self.app.close()
 
 

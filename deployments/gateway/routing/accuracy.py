@@ -11,6 +11,7 @@ class Accuracy:
     predicted_hit_tokens: float = 0.0
     actual_hit_tokens: float = 0.0
     hit_error_tokens: float = 0.0
+    ttfts: int = 0
     predicted_ttft_ms: float = 0.0
     actual_ttft_ms: float = 0.0
     ttft_error_ms: float = 0.0
@@ -22,6 +23,7 @@ class Accuracy:
         self.hit_error_tokens += abs(predicted_tokens - actual_tokens)
 
     def saw_ttft(self, predicted_ms: float, actual_ms: float) -> None:
+        self.ttfts += 1
         self.predicted_ttft_ms += predicted_ms
         self.actual_ttft_ms += actual_ms
         self.ttft_error_ms += abs(predicted_ms - actual_ms)

@@ -90,6 +90,6 @@ class Factor:
         self._observed_ms = keep * self._observed_ms + observed_ms
         self._predicted_ms = keep * self._predicted_ms + predicted_ms
 
-    @property
-    def value(self) -> float:
-        return (self._observed_ms + self.prior_ms) / (self._predicted_ms + self.prior_ms)
+    def value(self, kept: float = 1.0) -> float:
+        """`kept`: how much of the evidence still counts."""
+        return (kept * self._observed_ms + self.prior_ms) / (kept * self._predicted_ms + self.prior_ms)

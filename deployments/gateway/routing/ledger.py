@@ -102,7 +102,7 @@ class ReplicaAccount:
 
         `shared_tokens`: of prompt blocks in use, each counted once; `cache_tokens`: all that the KV cache holds.
         """
-        unshared_tokens = self.private_tokens
+        unshared_tokens, stretch = self.private_tokens, self.stretch if self.decoding else 1.0
         queue_ms, decoding, resident = self.queue_ms(now_ms), float(self.decoding), self.resident_tokens
         if elsewhere is not None:
             told = self.theirs()
@@ -111,7 +111,7 @@ class ReplicaAccount:
             decoding += believed.decoding - told.decoding
             resident += believed.resident_tokens - told.resident_tokens
             unshared_tokens += believed.resident_tokens - told.resident_tokens
-        return Load(queue_ms, decoding, resident, shared_tokens + unshared_tokens, cache_tokens, self.stretch)
+        return Load(queue_ms, decoding, resident, shared_tokens + unshared_tokens, cache_tokens, stretch)
 
 
 class Ledger:

@@ -145,7 +145,7 @@ class Router:
             load = self.ledger.account(replica).load(now_ms, elsewhere, shared_tokens, cache_tokens)
             hit_tokens = prompt.tokens_at(depths.get(replica, 0))
             ask = Ask(prompt.tokens, hit_tokens, best_hit_tokens, followers)
-            terms[replica] = terms_of(load, self.estimator.of(replica), ask, outlook)
+            terms[replica] = terms_of(load, self.estimator.of(replica, now_ms), ask, outlook)
         return terms
 
     def _followers(self, replica: str, block: int) -> float:
@@ -158,13 +158,13 @@ class Router:
         busy_ms = self.ledger.first_token(dispatch, now_ms)
         if dispatch.is_ours:
             self.accuracy.saw_ttft(placement.terms.ttft_ms, now_ms - dispatch.dispatched_ms)
-        self.estimator.saw_prefill(dispatch.replica, dispatch.prompt_tokens, dispatch.hit_tokens, busy_ms)
+        self.estimator.saw_prefill(dispatch.replica, now_ms, dispatch.prompt_tokens, dispatch.hit_tokens, busy_ms)
 
     def finish(self, placement: Placement, now_ms: float, told: Told) -> None:
         """It ended, with what the engine told of it."""
         dispatch = placement.dispatch
         if not dispatch.shows_first_token and told.ttft_ms is not None:
-            self.estimator.saw_ttft(dispatch.replica, placement.terms.ttft_ms, told.ttft_ms)
+            self.estimator.saw_ttft(dispatch.replica, now_ms, placement.terms.ttft_ms, told.ttft_ms)
             self.accuracy.saw_ttft(placement.terms.ttft_ms, told.ttft_ms)
         account = self.ledger.close(dispatch, now_ms)
         self.index.release(dispatch.replica, placement.prompt.blocks)
@@ -184,7 +184,7 @@ class Router:
 
     def other_began(self, replica: str, key: str, prompt: Prompt, hit_tokens: float, now_ms: float) -> None:
         """Another gateway has sent this there; it expects a hit of so many tokens."""
-        prefill_ms = self.estimator.of(replica).prefill_ms(prompt.tokens, hit_tokens)
+        prefill_ms = self.estimator.of(replica, now_ms).prefill_ms(prompt.tokens, hit_tokens)
         terms = Terms(0.0, 0.0, prefill_ms, 0.0, 0.0, 0.0, prefill_ms, prefill_ms, 0.0, hit_tokens)
         self._theirs[replica, key] = self._open(prompt, replica, {replica: terms}, 0, now_ms, is_ours=False)
         self.heard(replica, now_ms)
@@ -266,9 +266,13 @@ class Router:
         resident = (dispatch.resident_before_tokens + account.resident_tokens) / 2
         beside = (dispatch.decoding_before + account.decoding + 1) / 2
         if told.output_tokens > 1:
-            steps_ms = self.estimator.of(dispatch.replica).decode_step_ms(beside, resident) * (told.output_tokens - 1)
-            account.stretch += STRETCH_MEMORY * (max(1.0, decode_ms / steps_ms) - account.stretch)
-        self.estimator.saw_decode(dispatch.replica, told.output_tokens, decode_ms, prefills_ms, beside, resident)
+            step_ms = self.estimator.of(dispatch.replica, now_ms).decode_step_ms(beside, resident)
+            account.stretch += STRETCH_MEMORY * (
+                max(1.0, decode_ms / (told.output_tokens - 1) / step_ms) - account.stretch
+            )
+        self.estimator.saw_decode(
+            dispatch.replica, now_ms, told.output_tokens, decode_ms, prefills_ms, beside, resident
+        )
 
     def _correct(self, placement: Placement, cached_tokens: int, prompt_tokens: float) -> None:
         """Move what the replica's cache is believed to hold to where too much and too little are equally frequent."""

@@ -26,9 +26,7 @@ def body(text: str = "Hi", **more: Any) -> dict[str, Any]:
 
 
 def router(gateway: Stand) -> Router:
-    model = gateway.gateway.app.routers.get(MODEL)
-    assert model is not None
-    return model.router
+    return gateway.gateway.app.routers.named(MODEL).router
 
 
 async def engines(start_engine: StartEngine, count: int = 2) -> list[ScriptedEngine]:

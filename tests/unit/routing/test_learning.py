@@ -22,11 +22,11 @@ def test_prefill_and_decode_speeds_are_learned_whatever_the_hardware(scale: floa
     for _ in range(800):
         prompt, resident = random.uniform(50, 20_000), random.uniform(0, 300_000)
         hit = random.choice((0.0, 0.5)) * prompt
-        estimator.saw_prefill("r", prompt, hit, prefill_ms(prompt, hit, scale) * random.uniform(0.7, 1.3))
+        estimator.saw_prefill("r", 0, prompt, hit, prefill_ms(prompt, hit, scale) * random.uniform(0.7, 1.3))
         decoding, prefills_ms = random.randint(1, 60), scale * random.uniform(0, 2_000)
         step_ms = scale * (14 + 0.05 * decoding + 0.03 * resident / 1000) * random.uniform(0.8, 1.2)
-        estimator.saw_decode("r", 200, step_ms * 199 + prefills_ms, prefills_ms, decoding, resident)
-    speed = estimator.of("r")
+        estimator.saw_decode("r", 0, 200, step_ms * 199 + prefills_ms, prefills_ms, decoding, resident)
+    speed = estimator.of("r", 0)
     for prompt, hit in ((1_000, 0), (8_000, 0), (16_000, 8_000)):
         assert speed.prefill_ms(prompt, hit) == pytest.approx(prefill_ms(prompt, hit, scale), rel=0.25)
     assert speed.decode_step_ms(40, 100_000) == pytest.approx(scale * 19, rel=0.15)
@@ -38,9 +38,9 @@ def test_a_slower_replica_of_a_mixed_fleet_is_found_out_and_a_new_one_starts_wit
     for _ in range(300):
         for replica, slowness in (("fast", 1.0), ("slow", 2.0)):
             prompt = random.uniform(500, 8_000)
-            estimator.saw_prefill(replica, prompt, 0, prefill_ms(prompt, 0, slowness))
-            estimator.saw_decode(replica, 100, slowness * 20 * 99, 0, 10, 50_000)
-    fast, slow, new = (estimator.of(name) for name in ("fast", "slow", "new"))
+            estimator.saw_prefill(replica, 0, prompt, 0, prefill_ms(prompt, 0, slowness))
+            estimator.saw_decode(replica, 0, 100, slowness * 20 * 99, 0, 10, 50_000)
+    fast, slow, new = (estimator.of(name, 0) for name in ("fast", "slow", "new"))
     assert slow.prefill_ms(4_000, 0) / fast.prefill_ms(4_000, 0) == pytest.approx(2, rel=0.15)
     assert slow.decode_step_ms(10, 50_000) / fast.decode_step_ms(10, 50_000) == pytest.approx(2, rel=0.15)
     assert fast.prefill_ms(4_000, 0) < new.prefill_ms(4_000, 0) < slow.prefill_ms(4_000, 0)
@@ -66,7 +66,30 @@ def test_no_samples_make_a_negative_or_endless_speed(samples: list[tuple[float, 
 def test_little_evidence_changes_a_factor_little() -> None:
     factor = Factor(prior_ms=2_000, remembered_ms=60_000)
     factor.add(200, 100)
-    assert factor.value == pytest.approx(1.05, abs=0.01)
+    assert factor.value() == pytest.approx(1.05, abs=0.01)
     for _ in range(1000):
         factor.add(200, 100)
-    assert factor.value == pytest.approx(2, abs=0.1)
+    assert factor.value() == pytest.approx(2, abs=0.1)
+
+
+def test_prefills_that_share_a_step_do_not_make_decoding_look_fast() -> None:
+    """Of short prompts several are computed in one step, which takes as long as it would without them."""
+    estimator, random = Estimator(), Random(4)
+    for _ in range(400):
+        prefills_a_step = random.uniform(0.5, 2.5)
+        steps = random.randint(50, 150)
+        estimator.saw_prefill("r", 0, 8, 0, 21 / prefills_a_step)
+        prefills_ms = estimator.of("r", 0).prefill_ms(8, 0) * prefills_a_step * steps
+        estimator.saw_decode("r", 0, steps + 1, 21 * steps, prefills_ms, random.randint(100, 140), 8_000)
+    assert estimator.of("r", 0).decode_step_ms(120, 8_000) > 15
+
+
+def test_a_replica_that_was_slow_long_ago_is_taken_for_one_like_the_others() -> None:
+    estimator = Estimator()
+    for _ in range(200):
+        for replica, slowness in (("fast", 1.0), ("slow", 4.0)):
+            estimator.saw_decode(replica, 1_000, 100, slowness * 20 * 99, 0, 10, 50_000)
+    fast, slow = (estimator.of(name, 1_000).decode_step_ms(10, 50_000) for name in ("fast", "slow"))
+    late_fast, late_slow = (estimator.of(name, 3.6e6).decode_step_ms(10, 50_000) for name in ("fast", "slow"))
+    assert slow / fast == pytest.approx(4, rel=0.2)
+    assert late_slow / late_fast == pytest.approx(1, abs=0.05)

@@ -180,3 +180,19 @@ def test_of_a_thousand_replicas_the_one_with_the_prefix_is_still_found() -> None
 def test_no_candidate_is_an_error() -> None:
     with pytest.raises(ValueError, match="no replica"):
         router().place(prompt(1), [], 0)
+
+
+def test_a_replica_that_broke_the_slo_gets_requests_again() -> None:
+    """What is known of it fades: if only those that are sent there could unlearn it, nothing would be."""
+    routing = router()
+    for replica, took_ms in (("a", 60_000), ("b", 2_000), ("c", 2_000), ("d", 2_000)):
+        for number in range(40):
+            placement = routing.place(prompt(number), [replica], 0)
+            routing.first_token(placement, 100)
+            routing.finish(placement, took_ms, Told(100, 4_096, 0))
+    soon = [routing.place(prompt(number), REPLICAS, 1e5) for number in range(100, 108)]
+    assert "a" not in {placement.replica for placement in soon}
+    for placement in soon:
+        routing.finish(placement, 2e5, Told())
+    late = {routing.place(prompt(number), REPLICAS, 1e8).replica for number in range(200, 208)}
+    assert late == set(REPLICAS)
