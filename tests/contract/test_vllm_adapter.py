@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from cluster.run_folder import store_folder
+from deployments.gateway.usage import NO_CHOICES, read_usage
 from deployments.replica import free_port
 from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
@@ -147,6 +148,35 @@ def test_usage_tells_the_prefix_cache_hit(client: httpx.Client) -> None:
     prompt = "a long prompt about hadrons " * 60
     hits = [complete(client, prompt=prompt).json()["usage"]["prompt_tokens_details"]["cached_tokens"] for _ in range(2)]
     assert hits[1] > hits[0]
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_a_streams_last_event_tells_what_the_router_learns_from(client: httpx.Client, path: str) -> None:
+    asked = (
+        {"prompt": "x " * 99} if path == "/v1/completions" else {"messages": [{"role": "user", "content": "x " * 99}]}
+    )
+    more = {"model": MODEL, "max_tokens": 4, "stream": True, "stream_options": {"include_usage": True}}
+    events = client.post(path, json={**asked, **more}).text.removesuffix("\n\n").split("\n\n")
+    assert NO_CHOICES in events[-2].encode()
+    usage = read_usage(events[-2].encode())
+    assert usage is not None
+    assert usage.output_tokens == 4
+    assert usage.cached_tokens is not None
+    assert usage.ttft_ms is not None
+    assert usage.ttft_ms > 0
+
+
+def test_an_answer_that_comes_whole_tells_its_time_to_first_token(client: httpx.Client) -> None:
+    usage = read_usage(complete(client).content)
+    assert usage is not None
+    assert usage.ttft_ms is not None
+    assert usage.ttft_ms > 0
+
+
+def test_the_size_of_the_kv_cache_is_told(runner: asyncio.Runner, engine: tuple[EngineProcess, EngineProbe]) -> None:
+    tokens = runner.run(engine[1].kv_cache_tokens())
+    assert tokens is not None
+    assert tokens > MAX_MODEL_LEN
 
 
 def test_errors_are_openais_object_and_our_request_id_is_kept(client: httpx.Client) -> None:

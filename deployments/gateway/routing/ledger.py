@@ -111,7 +111,9 @@ class ReplicaAccount:
             decoding += believed.decoding - told.decoding
             resident += believed.resident_tokens - told.resident_tokens
             unshared_tokens += believed.resident_tokens - told.resident_tokens
-        return Load(queue_ms, decoding, resident, shared_tokens + unshared_tokens, cache_tokens, stretch)
+        return Load(
+            queue_ms, len(self.waiting), decoding, resident, shared_tokens + unshared_tokens, cache_tokens, stretch
+        )
 
 
 class Ledger:

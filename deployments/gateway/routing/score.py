@@ -80,6 +80,7 @@ class Load(NamedTuple):
     """
 
     queued_prefill_ms: float
+    waiting_requests: int
     decoding_requests: float
     resident_tokens: float
     used_tokens: float
@@ -116,7 +117,7 @@ class Outlook:
 
 
 class Terms(NamedTuple):
-    """The parts of J, in milliseconds, and what they predict for the request itself."""
+    """The parts of J, in milliseconds, what they predict for the request itself, and what is there."""
 
     wait_ms: float
     room_ms: float
@@ -128,6 +129,8 @@ class Terms(NamedTuple):
     ttft_ms: float
     tpot_ms: float
     hit_tokens: float
+    waiting_requests: int
+    decoding_requests: float
 
 
 def terms_of(load: Load, speed: Coefficients, ask: Ask, outlook: Outlook) -> Terms:
@@ -161,4 +164,6 @@ def terms_of(load: Load, speed: Coefficients, ask: Ask, outlook: Outlook) -> Ter
         until_prefilled_ms + step_ms,
         token_ms,
         ask.hit_tokens,
+        load.waiting_requests,
+        decoding,
     )

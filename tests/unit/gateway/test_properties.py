@@ -46,7 +46,7 @@ def test_the_ledger_is_never_negative_and_ends_at_zero(opened: list[tuple[str, i
     for dispatch in open_now:
         ledger.close(dispatch, at_ms)
     assert ledger.total_requests() == 0
-    assert all(ledger.account(name).load(at_ms, None, 0, 1e6)[:4] == (0, 0, 0, 0) for name in "abc")
+    assert all(ledger.account(name).load(at_ms, None, 0, 1e6)[:5] == (0, 0, 0, 0, 0) for name in "abc")
 
 
 json_values = st.recursive(

@@ -1,0 +1,102 @@
+"""Requests go where their prompts are cached, are told why if they ask, and gateways hear of each other."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from tests.end_to_end.cluster_process import ClusterProcess
+from tests.end_to_end.conftest import CHAT, SIMULATED
+
+pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+EXPLAIN = {"x-baryon-explain": "1"}
+
+
+def chat(model: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 4, **more}
+
+
+def explained(cluster: ClusterProcess, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was predicted, and what came of it."""
+    answer = httpx.post(f"{cluster.url}/v1/chat/completions", json=body, headers=EXPLAIN, timeout=120)
+    answer.raise_for_status()
+    route = json.loads(answer.headers["x-baryon-route"])
+    if not body.get("stream"):
+        return route, json.loads(answer.headers["x-baryon-actual"])
+    *_, comment, done, end = answer.text.split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    return route, json.loads(comment.removeprefix(": baryon "))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_prompt_sent_again_is_expected_in_vllms_cache_and_found_there(cluster: ClusterProcess, stream: bool) -> None:
+    text = f"{uuid.uuid4()} " + "Tell me of the proton, the neutron and the lambda. " * 30
+    first_route, first = explained(cluster, chat(CHAT, text, stream=stream))
+    route, outcome = explained(cluster, chat(CHAT, text, stream=stream))
+    assert first_route["predicted_hit_tokens"] < 64
+    assert first["hit_tokens"] < 64
+    assert outcome["hit_tokens"] >= outcome["prompt_tokens"] - 32
+    assert abs(route["predicted_hit_tokens"] - outcome["hit_tokens"]) < 0.25 * outcome["prompt_tokens"]
+    assert 0 < outcome["ttft_ms"] <= outcome["e2e_ms"]
+    assert outcome["output_tokens"] == 4
+
+
+def test_what_an_engine_takes_is_learned_within_some_requests(cluster: ClusterProcess) -> None:
+    """A small model on two cores is far from the priors, which are those of a large one on four GPUs."""
+    for _ in range(24):
+        explained(cluster, chat(CHAT, f"{uuid.uuid4()} " + "hadron " * 300, stream=True, max_tokens=8))
+    ratios = []
+    for _ in range(9):
+        _, outcome = explained(cluster, chat(CHAT, f"{uuid.uuid4()} " + "hadron " * 300, stream=True, max_tokens=8))
+        ratios.append(outcome["predicted_ttft_ms"] / outcome["ttft_ms"])
+    assert 0.4 < sorted(ratios)[4] < 2.5, ratios
+
+
+def test_a_client_that_did_not_ask_for_usage_sees_none(client: OpenAI) -> None:
+    chunks = list(client.chat.completions.create(**chat(CHAT, "Hello", stream=True)))
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
+
+
+def test_a_conversation_stays_on_one_replica_and_unrelated_ones_are_spread(cluster: ClusterProcess) -> None:
+    homes = []
+    for _ in range(8):
+        text = f"{uuid.uuid4()} " + "quark " * 800
+        replicas = {explained(cluster, chat(SIMULATED, text + "gluon " * 50 * turn))[0]["replica"] for turn in range(4)}
+        assert len(replicas) == 1
+        homes += replicas
+    assert len(set(homes)) == 2
+
+
+TWO_GATEWAYS = """
+models:
+  - {name: slow, engine: simulated, profile: llama-3.1-70b-h100-tp4, cpus_per_replica: 0.1, replicas: {min: 2}}
+"""
+STREAMS = 12
+
+
+@pytest.fixture(scope="module")
+def two_gateways() -> Iterator[ClusterProcess]:
+    cluster = ClusterProcess(TWO_GATEWAYS, gateway_processes=2)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+def test_each_gateway_counts_what_the_others_sent(two_gateways: ClusterProcess) -> None:
+    url = f"{two_gateways.url}/v1/chat/completions"
+    with ExitStack() as open_streams:
+        for number in range(STREAMS):
+            client = open_streams.enter_context(httpx.Client(timeout=60))
+            body = chat("slow", f"{number} {uuid.uuid4()}", stream=True, max_tokens=1500)
+            answer = open_streams.enter_context(client.stream("POST", url, json=body))
+            next(answer.iter_raw())
+        for _ in range(16):
+            route, _ = explained(two_gateways, chat("slow", "What is there?"))
+            assert sum(candidate["decoding_requests"] for candidate in route["candidates"]) >= STREAMS
