@@ -76,8 +76,8 @@ class RouteGuard:
         )
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._in_flight += 1
         told = self._feed.began(next((value for name, value in scope["headers"] if name == DISPATCH_HEADER), None))
+        self._in_flight += 1
         try:
             await self._app(scope, receive, send if told is None else self._noting_first_byte(told, send))
         finally:
@@ -101,7 +101,10 @@ class RouteGuard:
         return note
 
     async def _tell_of_others(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Until the client leaves or does not read, or the server shuts down."""
+        """Until the client leaves or does not read, or the server shuts down.
+
+        A client that asks for `connection: close` gets only what is open now.
+        """
         try:
             subscription = self._feed.subscribe(parse_qs(scope["query_string"]).get(b"gateway", [b""])[0])
         except ValueError:

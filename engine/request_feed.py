@@ -13,7 +13,7 @@ from dataclasses import dataclass
 DISPATCH_HEADER = b"x-baryon-dispatch"
 MAX_DISPATCH_BYTES = 8192
 NO_BLOCKS = b"-"
-MAX_PENDING_LINES = 10_000
+MAX_PENDING_BYTES = 4 * 2**20
 ALIVE_S = 0.5
 
 RESET = b'{"e":"reset"}\n'
@@ -58,13 +58,14 @@ def _are_blocks(text: bytes) -> bool:
 class Subscription:
     """What one gateway has yet to be told. Iterate over it for one or more whole lines at a time.
 
-    `cut_off` is done when it has let more than `MAX_PENDING_LINES` wait; the iteration ends then.
+    `cut_off` is done when it has let more than `MAX_PENDING_BYTES` wait; the iteration ends then.
     """
 
     def __init__(self, gateway: bytes, snapshot: bytes, forget: "Callable[[Subscription], None]") -> None:
         self.gateway = gateway
         self.cut_off: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending = [snapshot]
+        self._pending_bytes = 0
         self._forget = forget
         self._is_pending = asyncio.Event()
         self._is_pending.set()
@@ -83,13 +84,15 @@ class Subscription:
             raise StopAsyncIteration
         lines = b"".join(self._pending)
         self._pending.clear()
+        self._pending_bytes = 0
         self._is_pending.clear()
         return lines
 
     def put(self, line: bytes) -> None:
         self._pending.append(line)
+        self._pending_bytes += len(line)
         self._is_pending.set()
-        if len(self._pending) > MAX_PENDING_LINES:
+        if self._pending_bytes > MAX_PENDING_BYTES:
             self.close()
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ from types import MappingProxyType
 
 from deployments.gateway.routing.score import Slo
 
-
 DEFAULT_SLO = Slo(ttft_ms=2_000, tpot_ms=100)
 
 

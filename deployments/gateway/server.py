@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import socket
-
 from collections.abc import Collection, Sequence
 
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.catalogue import Catalogue
-from deployments.gateway.http_server import ClientConnection, ClientConnections
 from deployments.gateway.feed import Feeds
+from deployments.gateway.http_server import ClientConnection, ClientConnections
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.settings import GatewaySettings
 

@@ -184,6 +184,7 @@ class Router:
 
     def other_began(self, replica: str, key: str, prompt: Prompt, hit_tokens: float, now_ms: float) -> None:
         """Another gateway has sent this there; it expects a hit of so many tokens."""
+        self.other_ended(replica, key, now_ms)
         prefill_ms = self.estimator.of(replica, now_ms).prefill_ms(prompt.tokens, hit_tokens)
         terms = Terms(0.0, 0.0, prefill_ms, 0.0, 0.0, 0.0, prefill_ms, prefill_ms, 0.0, hit_tokens, 0, 0.0)
         self._theirs[replica, key] = self._open(prompt, replica, {replica: terms}, 0, now_ms, is_ours=False)

@@ -17,7 +17,16 @@ from tests.unit.gateway.scripted_engine import (
     unary,
 )
 
-DEAD_BEFORE_A_TOKEN = {"reset": hang_up, "died after its head": stream_then_die()}
+
+async def speak_another_protocol(exchange: Exchange) -> None:
+    exchange.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")
+
+
+DEAD_BEFORE_A_TOKEN = {
+    "reset": hang_up,
+    "died after its head": stream_then_die(),
+    "speaks another protocol": speak_another_protocol,
+}
 
 
 @pytest.mark.parametrize("death", list(DEAD_BEFORE_A_TOKEN.values()), ids=list(DEAD_BEFORE_A_TOKEN))

@@ -1,5 +1,8 @@
 """What a replica has cached is known by what was sent there, within a bound."""
 
+import tracemalloc
+from random import Random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,3 +88,20 @@ def test_it_forgets_what_an_engines_own_cache_evicts(requests: list[tuple[str, i
         index.read(replica, blocks, tuple(float(i + 1) for i in range(length)))
         index.shrink(replica, capacity)
         open_requests.append((replica, blocks))
+
+
+def test_a_full_index_takes_no_more_memory_than_it_may() -> None:
+    """Measured, with every block in use by one replica alone: the most that an entry can cost."""
+    random, max_bytes = Random(1), 4 * 2**20
+    index = PrefixIndex(max_bytes)
+    tracemalloc.start()
+    for number in range(4_000):
+        replica = f"replica-{number % 8}"
+        blocks = [random.getrandbits(64) for _ in range(32)]
+        index.read(replica, blocks, [64.0 * (i + 1) for i in range(32)])
+        index.release(replica, blocks)
+        index.shrink(replica, float("inf"))
+    held_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert index.entries() > 0.9 * max_bytes / ENTRY_BYTES
+    assert held_bytes <= max_bytes
