@@ -2,16 +2,21 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 from random import Random
 
 import httpx
 
+from cluster.simulator.trace import open_trace
 from cluster.simulator.trace_request import TraceRequest
 from deployments.gateway.usage import read_usage
 
 FIRST_TOKEN, TOKENS = 1_000, 40_000
+AMONG, LEAST_TURNS = 3_000, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,22 @@ def prompt_of(request: TraceRequest, block_tokens: int, salt: str) -> list[int]:
     own = Random(f"{salt} {request.arrived_ms}")
     ids += [FIRST_TOKEN + own.randrange(TOKENS) for _ in range(request.input_tokens - len(ids))]
     return ids[: request.input_tokens]
+
+
+def conversations(trace: Path, requests: int, rate_req_s: float, longest_tokens: int) -> tuple[list[TraceRequest], int]:
+    """Requests of conversations of three turns or more, in the trace's order, and the tokens of its blocks.
+
+    Arrivals are Poisson: a small machine takes too few of the trace's requests for any to meet its own conversation.
+    """
+    opened = open_trace(trace)
+    among = [r for r in islice(opened.requests(1), AMONG) if r.input_tokens + r.output_tokens < longest_tokens]
+    turns = Counter(r.blocks[1] for r in among if len(r.blocks) > 1)
+    chosen = [r for r in among if len(r.blocks) > 1 and turns[r.blocks[1]] >= LEAST_TURNS][:requests]
+    source, at_ms, arriving = Random(1), 0.0, []
+    for request in chosen:
+        at_ms += source.expovariate(rate_req_s) * 1000
+        arriving.append(replace(request, arrived_ms=at_ms))
+    return arriving, opened.block_tokens
 
 
 async def play(url: str, model: str, jobs: Iterable[Job], headers: dict[str, str]) -> list[Measured]:

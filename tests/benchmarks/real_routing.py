@@ -10,17 +10,16 @@ import asyncio
 import json
 import statistics
 from dataclasses import asdict
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
 import httpx
 
 from cluster.simulator.summary import percentile
-from cluster.simulator.trace import open_trace
 from cluster.simulator.trace_request import TraceRequest
 from deployments.gateway.routing.affinity import replica_of_session
-from tests.benchmarks.real_load import FIRST_TOKEN, TOKENS, Job, Measured, play, prompt_of
+from tests.benchmarks.real_load import FIRST_TOKEN, TOKENS, Job, Measured, conversations, play, prompt_of
 from tests.end_to_end.cluster_process import ClusterProcess
 
 MODEL = "smollm2-135m-instruct"
@@ -73,10 +72,9 @@ def figures(measured: list[Measured]) -> dict[str, float]:
     }
 
 
-def stretches(trace: Path, count: int, requests: int, speedup: float) -> tuple[list[list[TraceRequest]], int]:
-    opened = open_trace(trace)
-    fitting = (r for r in opened.requests(1, speedup) if r.input_tokens + r.output_tokens < MAX_MODEL_LEN)
-    return [list(islice(fitting, requests)) for _ in range(count)], opened.block_tokens
+def stretches(trace: Path, count: int, requests: int, rate_req_s: float) -> tuple[list[list[TraceRequest]], int]:
+    chosen, block_tokens = conversations(trace, count * requests, rate_req_s, MAX_MODEL_LEN)
+    return [chosen[number * requests : (number + 1) * requests] for number in range(count)], block_tokens
 
 
 def warm_up_jobs() -> list[Job]:
@@ -87,12 +85,12 @@ def warm_up_jobs() -> list[Job]:
     return [Job(1.5 * number, prompt, 24) for number, prompt in enumerate(prompts)]
 
 
-async def compare(url: str, trace: Path, count: int, requests: int, speedup: float) -> dict[str, object]:
+async def compare(url: str, trace: Path, count: int, requests: int, rate_req_s: float) -> dict[str, object]:
     replicas = replicas_of(url)
     assert len(replicas) == 2, f"two replicas are compared, not {len(replicas)}"
     turns = cycle([session_for(replica, replicas) for replica in replicas])
     await play(url, MODEL, warm_up_jobs(), {})
-    parts, block_tokens = stretches(trace, count, requests, speedup)
+    parts, block_tokens = stretches(trace, count, requests, rate_req_s)
     measured: dict[str, list[list[Measured]]] = {policy: [] for policy in POLICIES}
     for number, part in enumerate(parts):
         for policy in POLICIES if number % 2 else reversed(POLICIES):
@@ -102,7 +100,7 @@ async def compare(url: str, trace: Path, count: int, requests: int, speedup: flo
     whole = {policy: figures([one for part in parts for one in part]) for policy, parts in measured.items()}
     ours, theirs = (whole[policy] for policy in POLICIES)
     return {
-        "speedup": speedup,
+        "rate_req_s": rate_req_s,
         "requests": count * requests,
         "figures": whole,
         "baryon_to_round_robin": {name: ours[name] / theirs[name] for name in ours if theirs[name]},
@@ -115,14 +113,14 @@ def main() -> None:
     parser.add_argument("--trace", type=Path, required=True)
     parser.add_argument("--stretches", type=int, default=6)
     parser.add_argument("--requests", type=int, default=30, help="in each stretch")
-    parser.add_argument("--speedup", type=float, default=0.18)
+    parser.add_argument("--rate", type=float, default=0.6, help="requests per second")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     cluster = ClusterProcess(MODELS)
     try:
         cluster.start()
         report = asyncio.run(
-            compare(cluster.url, arguments.trace, arguments.stretches, arguments.requests, arguments.speedup)
+            compare(cluster.url, arguments.trace, arguments.stretches, arguments.requests, arguments.rate)
         )
     finally:
         cluster.remove()

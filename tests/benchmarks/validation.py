@@ -11,7 +11,6 @@ import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -21,7 +20,6 @@ from cluster.run_folder import store_folder
 from cluster.simulator.policies.by_load import RoundRobin
 from cluster.simulator.simulation import Fleet, simulate
 from cluster.simulator.summary import percentile
-from cluster.simulator.trace import open_trace
 from cluster.simulator.trace_request import TraceRequest
 from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
@@ -34,7 +32,7 @@ from engine.vllm_command import vllm_command
 from engine.weights.source import parse_source
 from engine.weights.store import ModelStore
 from tests.benchmarks.gateway_cpu import free_port
-from tests.benchmarks.real_load import FIRST_TOKEN, TOKENS, Job, Measured, play, prompt_of
+from tests.benchmarks.real_load import FIRST_TOKEN, TOKENS, Job, Measured, conversations, play, prompt_of
 
 MODEL = "smollm2-135m-instruct"
 MAX_MODEL_LEN = 4096
@@ -42,7 +40,6 @@ PREFILLS = (32, 128, 256, 512, 1024, 2048)
 DECODES = ((1, 32), (4, 32), (12, 32), (4, 512), (12, 512), (4, 1024))
 DECODED_TOKENS = 40
 REPEATS = 3
-BLOCK_TOKENS = 16
 CACHED_TOKENS = 32
 LEVELS = (0.5, 0.9)
 
@@ -128,14 +125,7 @@ def figures_of_simulator(requests: list[TraceRequest], profile: Profile) -> dict
     )
 
 
-def stretch(trace: Path, requests: int, speedup: float) -> list[TraceRequest]:
-    """The first requests that the model can take at all."""
-    opened = open_trace(trace)
-    fitting = (r for r in opened.requests(1, speedup) if r.input_tokens + r.output_tokens < MAX_MODEL_LEN)
-    return list(islice(fitting, requests))
-
-
-async def compare(trace: Path, requests: int, speedup: float) -> dict[str, object]:
+async def compare(trace: Path, requests: int, rate_req_s: float) -> dict[str, object]:
     port = free_port()
     asked = launch(port)
     with tempfile.TemporaryDirectory() as folder:
@@ -153,9 +143,9 @@ async def compare(trace: Path, requests: int, speedup: float) -> dict[str, objec
             await ask([Job(0, random_prompt(Random(0), 256), 8)])
             samples = await calibrate(ask)
             step_time, error = fitted(samples)
-            chosen = stretch(trace, requests, speedup)
+            chosen, block_tokens = conversations(trace, requests, rate_req_s, MAX_MODEL_LEN)
             measured = await ask(
-                [Job(r.arrived_ms / 1000, prompt_of(r, BLOCK_TOKENS, "validation"), r.output_tokens) for r in chosen]
+                [Job(r.arrived_ms / 1000, prompt_of(r, block_tokens, "validation"), r.output_tokens) for r in chosen]
             )
         finally:
             await process.kill()
@@ -167,7 +157,7 @@ async def compare(trace: Path, requests: int, speedup: float) -> dict[str, objec
     simulated = figures_of_simulator(at_their_times, Profile("fitted", step_time, tokens))
     return {
         "requests": len(chosen),
-        "speedup": speedup,
+        "rate_req_s": rate_req_s,
         "step_time": asdict(step_time),
         "fit_mean_relative_error": error,
         "kv_cache_tokens": tokens,
@@ -181,10 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trace", type=Path, required=True)
     parser.add_argument("--requests", type=int, default=150)
-    parser.add_argument("--speedup", type=float, default=0.25)
+    parser.add_argument("--rate", type=float, default=0.6, help="requests per second")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    report = asyncio.run(compare(arguments.trace, arguments.requests, arguments.speedup))
+    report = asyncio.run(compare(arguments.trace, arguments.requests, arguments.rate))
     print(json.dumps(report, indent=1))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")

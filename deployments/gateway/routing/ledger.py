@@ -1,5 +1,6 @@
 """What is on each replica, and how far it has come: this gateway's own requests, and those it hears of from others."""
 
+import math
 from dataclasses import dataclass, field
 
 from deployments.gateway.routing.others import OthersLoad
@@ -97,10 +98,18 @@ class ReplicaAccount:
     def theirs(self) -> OthersLoad:
         return OthersLoad(self.theirs_queued_ms, self.theirs_decoding, self.theirs_resident_tokens, self.heard_ms)
 
-    def load(self, now_ms: float, elsewhere: OthersLoad | None, shared_tokens: float, cache_tokens: float) -> Load:
+    def load(
+        self,
+        now_ms: float,
+        elsewhere: OthersLoad | None,
+        shared_tokens: float = 0.0,
+        idle_tokens: float = 0.0,
+        cache_tokens: float = math.inf,
+    ) -> Load:
         """`elsewhere`: what others have on an average replica, for when nothing is heard from this one.
 
-        `shared_tokens`: of prompt blocks in use, each counted once; `cache_tokens`: all that the KV cache holds.
+        `shared_tokens`: of prompt blocks in use, each counted once; `idle_tokens`: of the other blocks that are cached.
+        `cache_tokens`: all that the KV cache holds.
         """
         unshared_tokens, stretch = self.private_tokens, self.stretch if self.decoding else 1.0
         queue_ms, decoding, resident = self.queue_ms(now_ms), float(self.decoding), self.resident_tokens
@@ -112,7 +121,14 @@ class ReplicaAccount:
             resident += believed.resident_tokens - told.resident_tokens
             unshared_tokens += believed.resident_tokens - told.resident_tokens
         return Load(
-            queue_ms, len(self.waiting), decoding, resident, shared_tokens + unshared_tokens, cache_tokens, stretch
+            queued_prefill_ms=queue_ms,
+            waiting_requests=len(self.waiting),
+            decoding_requests=decoding,
+            resident_tokens=resident,
+            used_tokens=shared_tokens + unshared_tokens,
+            idle_tokens=idle_tokens,
+            cache_tokens=cache_tokens,
+            stretch=stretch,
         )
 
 

@@ -142,7 +142,9 @@ class Router:
         for replica in candidates:
             cache_tokens = self._cache_tokens.get(replica, float("inf"))
             shared_tokens = self.index.read_tokens(replica)
-            load = self.ledger.account(replica).load(now_ms, elsewhere, shared_tokens, cache_tokens)
+            idle_tokens = self.index.held_tokens(replica) - shared_tokens
+            account = self.ledger.account(replica)
+            load = account.load(now_ms, elsewhere, shared_tokens, idle_tokens, cache_tokens)
             hit_tokens = prompt.tokens_at(depths.get(replica, 0))
             ask = Ask(prompt.tokens, hit_tokens, best_hit_tokens, followers)
             terms[replica] = terms_of(load, self.estimator.of(replica, now_ms), ask, outlook)

@@ -1,12 +1,14 @@
 """The delay that placing a request on a replica causes, in predicted milliseconds. Pure arithmetic.
 
-J = W + R + P + (1 + h)·C/(1 + F) − C + λ·u·d·s·P' + λ/(1 − u)·(d·Ô/2·(c_d + c_kv·L) + Ô/2·(c0 + c_d·d + c_kv·KV))
+J = W + R + P + E + λ·u·d·s·P' + λ/(1 − u)·(d·Ô/2·(c_d + c_kv·L) + Ô/2·(c0 + c_d·d + c_kv·KV))
+E = (1 + h)·C/(1 + F) − C + h·e·(P − C)
 
 W: prefill work queued there. R: time until its KV cache has room. P: the request's own uncached prefill; C is the part
 of it that another replica has cached, P' is P with C/(1 + F) for C.
 
-A second copy of a prefix pushes out others, which are read again at the hit rate h. But where F requests that decode
-read it already, others like them follow, of whom each bears its part.
+E: what is computed pushes out others once the cache is full, which are read again at the hit rate h; e is the part of
+it that does. A second copy of a prefix will in any case, some time. But where F requests that decode read it already,
+others like them follow, of whom each bears its part.
 
 λ = (TTFT SLO)/(TPOT SLO·Ô): what a millisecond of a decode of Ô tokens counts beside one of waiting for a first token,
 each as a part of what the SLO grants. u is the part of the TPOT SLO that answers there take already.
@@ -76,7 +78,8 @@ class Load(NamedTuple):
     """What is on a replica as far as this gateway knows. `stretch`: how many decode steps a token takes there.
 
     `resident_tokens` are counted for every request that attends to them, `used_tokens` as the KV cache of
-    `cache_tokens` holds them: once if shared. `cache_tokens` is infinite where it is not known.
+    `cache_tokens` holds them: once if shared. `idle_tokens` are cached and in nobody's use. `cache_tokens` is infinite
+    where it is not known.
     """
 
     queued_prefill_ms: float
@@ -84,6 +87,7 @@ class Load(NamedTuple):
     decoding_requests: float
     resident_tokens: float
     used_tokens: float
+    idle_tokens: float
     cache_tokens: float
     stretch: float
 
@@ -122,7 +126,7 @@ class Terms(NamedTuple):
     wait_ms: float
     room_ms: float
     prefill_ms: float
-    copy_ms: float
+    cache_ms: float
     others_ms: float
     decode_ms: float
     total_ms: float
@@ -134,16 +138,20 @@ class Terms(NamedTuple):
 
 
 def terms_of(load: Load, speed: Coefficients, ask: Ask, outlook: Outlook) -> Terms:
-    """J and its parts: `copy_ms` is (1 + h)·C/(1 + F) − C, `others_ms` both terms with d, weighed."""
+    """J and its parts: `cache_ms` is E, `others_ms` both terms with d, weighed."""
     output_tokens, decoding = outlook.output_tokens, load.decoding_requests
     prefill_ms = speed.prefill_ms(ask.prompt_tokens, ask.hit_tokens)
     copied_ms = prefill_ms - speed.prefill_ms(ask.prompt_tokens, ask.best_hit_tokens)
     borne_ms = copied_ms / (1 + ask.followers)
+    uncached_tokens = max(1.0, ask.prompt_tokens - ask.hit_tokens)
+    evicted_tokens = uncached_tokens + load.used_tokens + load.idle_tokens - load.cache_tokens
+    evicted = min(1.0, max(0.0, evicted_tokens / uncached_tokens))
     copy_ms = (1 + outlook.hit_rate) * borne_ms - copied_ms
+    evict_ms = outlook.hit_rate * evicted * (prefill_ms - copied_ms)
     step_ms = speed.decode_step_ms(decoding, load.resident_tokens)
     token_ms = step_ms * load.stretch
     room_ms = 0.0
-    lacking_tokens = ask.prompt_tokens - ask.hit_tokens + load.used_tokens - load.cache_tokens
+    lacking_tokens = uncached_tokens + load.used_tokens - load.cache_tokens
     if lacking_tokens > 0 and load.used_tokens > 0:
         room_ms = lacking_tokens / load.used_tokens * output_tokens * token_ms
     weight, used = outlook.stall_weight, outlook.tpot_used(token_ms)
@@ -157,10 +165,10 @@ def terms_of(load: Load, speed: Coefficients, ask: Ask, outlook: Outlook) -> Ter
         load.queued_prefill_ms,
         room_ms,
         prefill_ms,
-        copy_ms,
+        copy_ms + evict_ms,
         others_ms,
         decode_ms,
-        until_prefilled_ms + copy_ms + others_ms + decode_ms,
+        until_prefilled_ms + copy_ms + evict_ms + others_ms + decode_ms,
         until_prefilled_ms + step_ms,
         token_ms,
         ask.hit_tokens,

@@ -38,7 +38,7 @@ def test_the_ledger_is_never_negative_and_ends_at_zero(opened: list[tuple[str, i
         assert ledger.total_requests() == sum(one.is_ours for one in open_now)
         for name in "abc":
             account, mine = ledger.account(name), [one for one in open_now if one.replica == name]
-            load = account.load(at_ms, None, 0, 1e6)
+            load = account.load(at_ms, None)
             assert account.requests == len(mine)
             assert load.decoding_requests == sum(one.first_token_ms is not None for one in mine)
             assert load.resident_tokens == sum(one.resident_tokens for one in mine)
@@ -46,7 +46,7 @@ def test_the_ledger_is_never_negative_and_ends_at_zero(opened: list[tuple[str, i
     for dispatch in open_now:
         ledger.close(dispatch, at_ms)
     assert ledger.total_requests() == 0
-    assert all(ledger.account(name).load(at_ms, None, 0, 1e6)[:5] == (0, 0, 0, 0, 0) for name in "abc")
+    assert all(ledger.account(name).load(at_ms, None)[:5] == (0, 0, 0, 0, 0) for name in "abc")
 
 
 json_values = st.recursive(

@@ -55,8 +55,8 @@ def test_a_replica_that_falls_silent_looks_like_the_others_not_idle_and_not_full
         routing.heard(replica, late_ms)
     elsewhere = mean_of_fresh(routing.ledger.theirs(), late_ms)
     silent = routing.ledger.account("a")
-    assert silent.load(late_ms, elsewhere, 0, 1e6).decoding_requests == pytest.approx(8, rel=0.01)
-    assert silent.load(PERIOD_MS / 2, elsewhere, 0, 1e6).decoding_requests == 40
+    assert silent.load(late_ms, elsewhere).decoding_requests == pytest.approx(8, rel=0.01)
+    assert silent.load(PERIOD_MS / 2, elsewhere).decoding_requests == 40
 
 
 def test_if_nobody_is_heard_the_last_news_stand() -> None:

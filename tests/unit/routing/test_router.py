@@ -75,9 +75,9 @@ def test_a_replica_that_would_break_the_slo_comes_after_one_that_keeps_it() -> N
 
 
 def test_where_the_cache_is_full_the_wait_for_room_counts() -> None:
-    roomy = terms_of(Load(0, 0, 10, 200_000, 200_000, 400_000, 1), SPEED, Ask(8_000, 0, 0, 0), OUTLOOK)
-    full = terms_of(Load(0, 0, 10, 400_000, 400_000, 400_000, 1), SPEED, Ask(8_000, 0, 0, 0), OUTLOOK)
-    shared = terms_of(Load(0, 0, 10, 800_000, 200_000, 400_000, 1), SPEED, Ask(8_000, 0, 0, 0), OUTLOOK)
+    roomy = terms_of(Load(0, 0, 10, 200_000, 200_000, 0, 400_000, 1), SPEED, Ask(8_000, 0, 0, 0), OUTLOOK)
+    full = terms_of(Load(0, 0, 10, 400_000, 400_000, 0, 400_000, 1), SPEED, Ask(8_000, 0, 0, 0), OUTLOOK)
+    shared = terms_of(Load(0, 0, 10, 800_000, 200_000, 0, 400_000, 1), SPEED, Ask(8_000, 0, 0, 0), OUTLOOK)
     assert roomy.room_ms == shared.room_ms == 0
     assert full.room_ms == pytest.approx(8_000 / 400_000 * 200 * SPEED.decode_step_ms(10, 400_000))
     assert full.ttft_ms > roomy.ttft_ms
@@ -88,7 +88,10 @@ def test_a_stalled_millisecond_weighs_as_the_slo_says() -> None:
     assert Outlook(200, 0.5, Slo(500, 30)).stall_weight == pytest.approx(500 / 30 / 200)
     easy, tight = (
         terms_of(
-            Load(0, 0, 10, 0, 0, 1e6, 1), SPEED, Ask(4_000, 0, 0, 0), Outlook(200, 0.5, Slo(2_000 * scale, 100 * scale))
+            Load(0, 0, 10, 0, 0, 0, 1e6, 1),
+            SPEED,
+            Ask(4_000, 0, 0, 0),
+            Outlook(200, 0.5, Slo(2_000 * scale, 100 * scale)),
         )
         for scale in (1, 0.3)
     )
@@ -97,20 +100,28 @@ def test_a_stalled_millisecond_weighs_as_the_slo_says() -> None:
 
 
 def test_the_terms_add_up_and_the_delay_grows_with_what_is_there() -> None:
-    bare = terms_of(Load(0, 0, 0, 0, 0, 1e6, 1), SPEED, Ask(4_000, 0, 0, 0), OUTLOOK)
-    for busier in (Load(50, 0, 0, 0, 0, 1e6, 1), Load(0, 0, 9, 0, 0, 1e6, 1), Load(0, 0, 0, 9e4, 0, 1e6, 1)):
+    bare = terms_of(Load(0, 0, 0, 0, 0, 0, 1e6, 1), SPEED, Ask(4_000, 0, 0, 0), OUTLOOK)
+    for busier in (Load(50, 0, 0, 0, 0, 0, 1e6, 1), Load(0, 0, 9, 0, 0, 0, 1e6, 1), Load(0, 0, 0, 9e4, 0, 0, 1e6, 1)):
         terms = terms_of(busier, SPEED, Ask(4_000, 0, 0, 0), OUTLOOK)
         assert terms.total_ms > bare.total_ms
         assert terms.total_ms == pytest.approx(sum(terms[:6]))
 
 
 def test_a_second_copy_costs_what_it_pushes_out_unless_many_follow() -> None:
-    nothing = Load(0, 0, 0, 0, 0, 1e6, 1)
+    nothing = Load(0, 0, 0, 0, 0, 0, 1e6, 1)
     alone, followed = (terms_of(nothing, SPEED, Ask(4_000, 0, 4_000, f), OUTLOOK) for f in (0.0, 9.0))
     holder = terms_of(nothing, SPEED, Ask(4_000, 4_000, 4_000, 0), OUTLOOK)
     assert alone.total_ms - holder.total_ms == pytest.approx(1.5 * (alone.prefill_ms - holder.prefill_ms))
     assert followed.total_ms - holder.total_ms == pytest.approx(0.15 * (alone.prefill_ms - holder.prefill_ms))
     assert followed.ttft_ms == alone.ttft_ms
+
+
+def test_where_the_cache_is_full_what_is_pushed_out_counts_by_the_hit_rate() -> None:
+    empty, full = (
+        terms_of(Load(0, 0, 0, 0, 0, idle, 400_000, 1), SPEED, Ask(4_000, 0, 0, 0), OUTLOOK) for idle in (0, 400_000)
+    )
+    assert full.total_ms - empty.total_ms == pytest.approx(0.5 * empty.prefill_ms)
+    assert full.ttft_ms == empty.ttft_ms
 
 
 def test_predicted_waits_shrink_as_time_passes_without_news() -> None:
@@ -162,8 +173,8 @@ def test_answers_that_come_whole_leave_the_queue_when_they_are_due() -> None:
     routing = router()
     placement = routing.place(prompt(1, 16_000), ["a"], 0, shows_first_token=False)
     account = routing.ledger.account("a")
-    assert account.load(1, None, 0, 1e6).decoding_requests == 0
-    assert account.load(placement.terms.ttft_ms + 1, None, 0, 1e6).decoding_requests == 1
+    assert account.load(1, None).decoding_requests == 0
+    assert account.load(placement.terms.ttft_ms + 1, None).decoding_requests == 1
     routing.finish(placement, 9_000, Told(100, 16_000, 0, ttft_ms=4_000))
     assert account.requests == 0
     assert routing.accuracy.actual_ttft_ms == 4_000
