@@ -1,7 +1,7 @@
 """`baryon simulate`: what a policy would do with a trace, without a GPU."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail, print_json
 from cluster.simulator.policies.catalogue import PolicyError, policies_named
@@ -121,12 +121,12 @@ def _rows(runs: list[Run]) -> list[Row]:
         return rows_of(runs, lambda _: progress.advance(task))
 
 
-def _table(rows: list[Row], policies: Iterable[str], slo: Slo) -> Table:
+def _table(rows: list[Row], policies: Collection[str], slo: Slo) -> Table:
     seeds = len({row.seed for row in rows})
     spread = f"mean ± half the 95 % interval of {seeds} seeds" if seeds > 1 else "one seed"
     requests = max(row.requests for row in rows)
     table = Table(
-        "policy",
+        Column("policy", no_wrap=True, min_width=max(map(len, policies))),
         caption=f"{requests:,} requests; {spread}; SLO: TTFT {slo.ttft_ms:g} ms and TPOT {slo.tpot_ms:g} ms",
     )
     for title, *_ in COLUMNS:

@@ -1,6 +1,7 @@
 """Policies with a prefix tree of their own, of what they sent where: SGLang, vllm-router, Ray, KubeAI, AIBrix."""
 
 import bisect
+import math
 import statistics
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -93,12 +94,12 @@ class BoundedLoadRing(PrefixTree):
         self._ring = sorted(points)
 
     def choose(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> int:
-        bound = 1.25 * (sum(self.requests[i] for i in candidates) + 1) / len(candidates)
+        bound = math.ceil(1.25 * (sum(self.requests[i] for i in candidates) + 1) / len(candidates))
         prefix = request.hashes[0] if request.hashes else request.index
         start = bisect.bisect(self._ring, (Random(prefix).random(), -1))  # noqa: S311
         for step in range(len(self._ring)):
             replica = self._ring[(start + step) % len(self._ring)][1]
-            if replica in candidates and self.requests[replica] + 1 <= bound:
+            if replica in candidates and self.requests[replica] <= bound:
                 return self.place(request, replica)
         return self.place(request, self.fewest_requests(candidates))
 
