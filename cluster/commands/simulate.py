@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -127,6 +128,8 @@ def _table(rows: list[Row], policies: Collection[str], slo: Slo) -> Table:
     requests = max(row.requests for row in rows)
     table = Table(
         Column("policy", no_wrap=True, min_width=max(map(len, policies))),
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
         caption=f"{requests:,} requests; {spread}; SLO: TTFT {slo.ttft_ms:g} ms and TPOT {slo.tpot_ms:g} ms",
     )
     for title, *_ in COLUMNS:
