@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 import httpx
 import pytest
 
 from cluster.run_folder import store_folder
+from deployments.gateway.feed import dispatch_header
 from deployments.gateway.usage import NO_CHOICES, read_usage
 from deployments.replica import free_port
 from engine.cpu import available_cores
@@ -177,6 +179,19 @@ def test_the_size_of_the_kv_cache_is_told(runner: asyncio.Runner, engine: tuple[
     tokens = runner.run(engine[1].kv_cache_tokens())
     assert tokens is not None
     assert tokens > MAX_MODEL_LEN
+
+
+def test_other_gateways_hear_of_a_stream_as_it_begins_has_a_token_and_ends(client: httpx.Client) -> None:
+    dispatch = {"x-baryon-dispatch": dispatch_header("g1", "req-1", 20, 0, (7, 8)).decode()}
+    with client.stream("GET", "/-/feed?gateway=g2") as feed:
+        lines = (json.loads(line) for line in feed.iter_lines())
+        assert next(lines) == {"e": "reset"}
+        more = {"model": MODEL, "prompt": "x", "max_tokens": 4, "stream": True}
+        client.post("/v1/completions", json=more, headers=dispatch).raise_for_status()
+        told = list(islice((line for line in lines if line["e"] != "alive"), 3))
+    assert [line["e"] for line in told] == ["began", "first", "ended"]
+    assert {line["k"] for line in told} == {"g1/req-1"}
+    assert (told[0]["p"], told[0]["h"]) == (20, 0)
 
 
 def test_errors_are_openais_object_and_our_request_id_is_kept(client: httpx.Client) -> None:
