@@ -29,6 +29,7 @@ SPEEDUPS = (1.0, 1.5, 1.75, 2.0)
 GATEWAYS = (1, 2, 4)
 STALL_WEIGHT_SCALES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 KNEE_LEVEL = 0.95
+IDLE_SPEEDUP = 0.05
 KNEE_STEP = 1.03
 KNEE_SEEDS = range(2)
 STRETCH_S = 1_800.0
@@ -90,20 +91,26 @@ def stall_weight(bench: Bench) -> Cells:
 
 
 def knee_conversation(bench: Bench) -> Cells:
-    """The fastest that each policy takes the conversation trace with the SLO met by 95 %."""
-    return _knees(bench, bench.conversation, STRETCH_S, low=0.2, high=2.2)
+    """The fastest that each policy takes the conversation trace with the SLO met by 95 % of those who can.
+
+    Some prompts are so long that an idle replica takes more than the SLO for them: no rate has 95 % of all.
+    """
+    idle = bench.cell(bench.conversation, {"baryon": POLICIES["baryon"]}, IDLE_SPEEDUP)
+    most = sum(row["slo_attainment"] for row in idle) / len(idle)
+    bench.tell(f"  idle: {most:.4f}")
+    return {**_knees(bench, bench.conversation, STRETCH_S, KNEE_LEVEL * most, low=0.2, high=2.2), "idle": idle}
 
 
 def knee_shared_prefix(bench: Bench) -> Cells:
     """The same of 150 groups that share 6,000 tokens."""
-    return _knees(bench, SHARED_PREFIX, SHARED_PREFIX.seconds, low=0.3, high=8.0)
+    return _knees(bench, SHARED_PREFIX, SHARED_PREFIX.seconds, KNEE_LEVEL, low=0.3, high=8.0)
 
 
-def _knees(bench: Bench, workload: Trace | Scenario, seconds: float, low: float, high: float) -> Cells:
+def _knees(bench: Bench, workload: Trace | Scenario, seconds: float, level: float, low: float, high: float) -> Cells:
     found: Cells = {}
     bench = replace(bench, seeds=KNEE_SEEDS)
     for name, factory in POLICIES.items():
-        found[name] = _knee(partial(_at, bench, workload, {name: factory}, seconds), low, high)
+        found[name] = _knee(partial(_at, bench, workload, {name: factory}, seconds), level, low, high)
         best = max((row for row in found[name] if row["kept"]), key=lambda row: row["rate_req_s"], default=None)
         bench.tell(f"  {name}: {best['rate_req_s'] if best else 0:.2f} req/s")
     return found
@@ -115,13 +122,15 @@ def _at(
     return bench.cell(workload, policy, speedup, seconds=seconds)
 
 
-def _knee(measure: Callable[[float], list[dict[str, Any]]], low: float, high: float) -> list[dict[str, Any]]:
+def _knee(
+    measure: Callable[[float], list[dict[str, Any]]], level: float, low: float, high: float
+) -> list[dict[str, Any]]:
     """By bisection, until the bounds are within 3 %. Every row says its speed-up and whether the cell kept the SLO."""
     rows: list[dict[str, Any]] = []
     while high / low > KNEE_STEP:
         speedup = (low * high) ** 0.5
         cell = measure(speedup)
-        kept = sum(row["slo_attainment"] for row in cell) / len(cell) >= KNEE_LEVEL
+        kept = sum(row["slo_attainment"] for row in cell) / len(cell) >= level
         rows += [{**row, "speedup": speedup, "kept": kept} for row in cell]
         low, high = (speedup, high) if kept else (low, speedup)
     return rows

@@ -13,6 +13,9 @@ FIGURES = (
     ("SLO met %", "slo_attainment", 100, 1, False),
     ("cached %", "prefix_hit_rate", 100, 1, False),
 )
+IDLE = """Of all requests, {:.1%} meet the SLO on an idle cluster: the others' prompts are too long for it. So 95 % of all
+is beyond every policy at any rate, and the knee is where 95 % of those that can still do.
+"""
 Rows = list[dict[str, Any]]
 HEAD = """# Routing policies in the simulator
 
@@ -32,6 +35,7 @@ def report(document: dict[str, Any]) -> str:
     for name, title in (("knee_conversation", "the conversation trace"), ("knee_shared_prefix", "shared prefixes")):
         if name in document:
             parts.append(f"## Knee: the most with the SLO met by 95 %, {title}\n\n{knees(document[name])}")
+            parts += [IDLE.format(mean(rows, OURS, "slo_attainment")) for rows in [document[name].get("idle")] if rows]
     for name, rows in document.get("never_worse", {}).items():
         parts.append(f"## Never worse: {name} ({_rate(rows)})\n\n{table(rows)}")
     for name, title, column in (
@@ -69,7 +73,7 @@ def mean(rows: Rows, policy: str, field: str) -> float:
 
 
 def knees(cells: dict[str, Rows]) -> str:
-    kept = {policy: knee_req_s(rows) for policy, rows in cells.items()}
+    kept = {policy: knee_req_s(rows) for policy, rows in cells.items() if policy != "idle"}
     base = kept.get("round-robin") or 1.0
     lines = ["| policy | req/s | ÷ round robin |", "|---|---|---|"]
     lines += [

@@ -1,6 +1,7 @@
 """Requests go where their prompts are cached, are told why if they ask, and gateways hear of each other."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import ray
 from openai import OpenAI
 
 from tests.end_to_end.cluster_process import ClusterProcess
@@ -108,3 +110,18 @@ def test_each_gateway_counts_what_the_others_sent(two_gateways: ClusterProcess) 
         for _ in range(16):
             route, _ = explained(two_gateways, chat("slow", "What is there?"))
             assert sum(candidate["decoding_requests"] for candidate in route["candidates"]) >= STREAMS
+
+
+def test_predicted_and_actual_hits_are_metrics_that_ray_exports(cluster: ClusterProcess) -> None:
+    explained(cluster, chat(CHAT, "Count me."))
+    assert cluster.live.snapshot() is not None
+    (node,) = ray.nodes()
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    wanted = {f"ray_baryon_router_{name}_total" for name in ("requests", "predicted_hit_tokens", "actual_ttft_ms")}
+    deadline_s = time.monotonic() + 60
+    missing = wanted
+    while missing and time.monotonic() < deadline_s:
+        lines = [line for line in httpx.get(url, timeout=10).text.splitlines() if f'model="{CHAT}"' in line]
+        missing = {name for name in wanted if not any(line.startswith(name + "{") for line in lines)}
+        time.sleep(0.5)
+    assert not missing, httpx.get(url, timeout=10).text[-3000:]

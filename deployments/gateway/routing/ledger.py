@@ -56,6 +56,7 @@ class ReplicaAccount:
     theirs_decoding: int = 0
     theirs_resident_tokens: float = 0.0
     heard_ms: float = 0.0
+    dispatched_ms: float = -math.inf
 
     @property
     def requests(self) -> int:
@@ -142,6 +143,7 @@ class Ledger:
     def open(self, dispatch: Dispatch) -> None:
         account = self._accounts.setdefault(dispatch.replica, ReplicaAccount())
         account.waiting[id(dispatch)] = dispatch
+        account.dispatched_ms = max(account.dispatched_ms, dispatch.dispatched_ms)
         account.queued_prefill_ms += dispatch.prefill_ms
         account.resident_tokens += dispatch.resident_tokens
         account.private_tokens += dispatch.private_tokens

@@ -18,6 +18,8 @@ from deployments.gateway.routing.score import Ask, Outlook, Slo, Terms, terms_of
 
 INDEX_BYTES = 32 * 2**20
 DRAWN = 32
+LEVEL = 0.04
+BURST = 3.0
 CACHE_STEP = 0.01
 MOST_CACHE_STEP = 0.25
 SLACK_TOKENS = 32.0
@@ -92,7 +94,8 @@ class Router:
     ) -> Placement:
         """Choose the replica where the request causes the least delay, and book it there.
 
-        Replicas that are predicted to keep the SLO come first. A session goes where its hash says.
+        Replicas that are predicted to keep the SLO come first. Of those that differ by less than predictions err, it is
+        the one that has got no request for longest: as even in time as round robin. A session goes where its hash says.
 
         Raises:
             ValueError: there is no candidate.
@@ -110,8 +113,12 @@ class Router:
     def _least(self, terms: dict[str, Terms]) -> str:
         keeping = {replica: term for replica, term in terms.items() if self._keeps_slo(term)} or terms
         least_ms = min(term.total_ms for term in keeping.values())
-        best = [replica for replica, term in keeping.items() if term.total_ms == least_ms]
-        return best[0] if len(best) == 1 else self._random.choice(best)
+        level = [replica for replica, term in keeping.items() if term.total_ms <= (1 + LEVEL) * least_ms]
+        if len(level) == 1:
+            return level[0]
+        dispatched_ms = {replica: self.ledger.account(replica).dispatched_ms for replica in level}
+        earliest_ms = min(dispatched_ms.values())
+        return self._random.choice([replica for replica in level if dispatched_ms[replica] == earliest_ms])
 
     def _keeps_slo(self, terms: Terms) -> bool:
         return terms.ttft_ms <= self.slo.ttft_ms and terms.tpot_ms <= self.slo.tpot_ms
@@ -151,9 +158,15 @@ class Router:
         return terms
 
     def _followers(self, replica: str, block: int) -> float:
-        """Requests decoding there that read this block, times the share that such requests have of all there."""
+        """Requests decoding there that read this block, times the share that such requests have of all there.
+
+        Those that wait count less: they may be one burst, which is served best where it is.
+        """
         account, readers = self.ledger.account(replica), self.index.readers(replica, block)
-        return readers * account.decoding * readers / account.requests**2 if readers and account.requests else 0.0
+        if not readers or not account.requests:
+            return 0.0
+        lasting = account.decoding + len(account.waiting) / BURST
+        return lasting * (readers / account.requests) ** 2
 
     def first_token(self, placement: Placement, now_ms: float) -> None:
         dispatch = placement.dispatch

@@ -65,7 +65,7 @@ def test_a_cached_prefix_does_not_hold_a_request_on_a_crowded_replica() -> None:
 
 def test_a_replica_that_would_break_the_slo_comes_after_one_that_keeps_it() -> None:
     asked = prompt(1, 27_776)
-    for slo, chosen in ((SLO, "b"), (Slo(60_000, 100), "a")):
+    for slo, chosen in ((SLO, "b"), (Slo(4_000, 100), "a")):
         routing = Router(Random(1), slo)
         busy = routing.place(prompt(1, 28_992), ["a"], 0)
         assert busy.terms.ttft_ms > SLO.ttft_ms
@@ -207,3 +207,18 @@ def test_a_replica_that_broke_the_slo_gets_requests_again() -> None:
         routing.finish(placement, 2e5, Told())
     late = {routing.place(prompt(number), REPLICAS, 1e8).replica for number in range(200, 208)}
     assert late == set(REPLICAS)
+
+
+def test_replicas_that_are_level_take_turns() -> None:
+    routing = router()
+    placed = [routing.place(prompt(number, 64), REPLICAS, 40.0 * number) for number in range(12)]
+    replicas = [placement.replica for placement in placed]
+    assert replicas[:4] == replicas[4:8] == replicas[8:]
+    assert set(replicas) == set(REPLICAS)
+
+
+def test_a_prefix_that_everybody_uses_is_soon_on_all_replicas() -> None:
+    routing = router()
+    placed = [routing.place(prompt(1), REPLICAS, 10.0 * number).replica for number in range(40)]
+    assert placed[:2] == [placed[0]] * 2
+    assert set(placed) == set(REPLICAS)
