@@ -13,8 +13,8 @@ FIGURES = (
     ("SLO met %", "slo_attainment", 100, 1, False),
     ("cached %", "prefix_hit_rate", 100, 1, False),
 )
-IDLE = """Of all requests, {:.1%} meet the SLO on an idle cluster: the others' prompts are too long for it. So 95 % of all
-is beyond every policy at any rate, and the knee is where 95 % of those that can still do.
+IDLE = """Of all requests, {:.1%} meet the SLO on an idle cluster: the others' prompts are too long for it. So 95 % of
+all is beyond every policy at any rate, and the knee is where 95 % of those that can still do.
 """
 Rows = list[dict[str, Any]]
 HEAD = """# Routing policies in the simulator
@@ -36,6 +36,10 @@ def report(document: dict[str, Any]) -> str:
         if name in document:
             parts.append(f"## Knee: the most with the SLO met by 95 %, {title}\n\n{knees(document[name])}")
             parts += [IDLE.format(mean(rows, OURS, "slo_attainment")) for rows in [document[name].get("idle")] if rows]
+    if "knee_shared_prefix" in document:
+        parts.append("![knees](routing_knees.svg)\n")
+    if "never_worse" in document:
+        parts.append("![every policy on the workloads below](routing_never_worse.svg)\n")
     for name, rows in document.get("never_worse", {}).items():
         parts.append(f"## Never worse: {name} ({_rate(rows)})\n\n{table(rows)}")
     for name, title, column in (
