@@ -81,7 +81,7 @@ def knees(cells: dict[str, Rows]) -> str:
     base = kept.get("round-robin") or 1.0
     lines = ["| policy | req/s | ÷ round robin |", "|---|---|---|"]
     lines += [
-        f"| {policy} | {rate:.2f} | {rate / base:.2f} |"
+        f"| {policy} | {rate:.2f} | {rate / base:.2f} |" if rate else f"| {policy} | none of those tried | |"
         for policy, rate in sorted(kept.items(), key=lambda item: -item[1])
     ]
     return "\n".join(lines) + "\n"
