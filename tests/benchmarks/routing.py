@@ -31,7 +31,6 @@ STALL_WEIGHT_SCALES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 KNEE_LEVEL = 0.95
 IDLE_SPEEDUP = 0.05
 KNEE_STEP = 1.03
-KNEE_SEEDS = range(2)
 STRETCH_S = 1_800.0
 SEEDS, QUICK_SEEDS = 5, 2
 FLEET = Fleet(get_profile(PROFILE), REPLICAS)
@@ -108,7 +107,6 @@ def knee_shared_prefix(bench: Bench) -> Cells:
 
 def _knees(bench: Bench, workload: Trace | Scenario, seconds: float, level: float, low: float, high: float) -> Cells:
     found: Cells = {}
-    bench = replace(bench, seeds=KNEE_SEEDS)
     for name, factory in POLICIES.items():
         found[name] = _knee(partial(_at, bench, workload, {name: factory}, seconds), level, low, high)
         best = max((row for row in found[name] if row["kept"]), key=lambda row: row["rate_req_s"], default=None)

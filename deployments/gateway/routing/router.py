@@ -94,8 +94,8 @@ class Router:
     ) -> Placement:
         """Choose the replica where the request causes the least delay, and book it there.
 
-        Replicas that are predicted to keep the SLO come first. Of those that differ by less than predictions err, it is
-        the one that has got no request for longest: as even in time as round robin. A session goes where its hash says.
+        Of those that differ by less than predictions err, it is one with the longest hit, and of these the one that has
+        got no request for longest: as even in time as round robin. A session goes where its hash says.
 
         Raises:
             ValueError: there is no candidate.
@@ -111,17 +111,18 @@ class Router:
         )
 
     def _least(self, terms: dict[str, Terms]) -> str:
-        keeping = {replica: term for replica, term in terms.items() if self._keeps_slo(term)} or terms
-        least_ms = min(term.total_ms for term in keeping.values())
-        level = [replica for replica, term in keeping.items() if term.total_ms <= (1 + LEVEL) * least_ms]
+        least_ms = min(term.total_ms for term in terms.values())
+        level = [replica for replica, term in terms.items() if term.total_ms <= (1 + LEVEL) * least_ms]
         if len(level) == 1:
             return level[0]
-        dispatched_ms = {replica: self.ledger.account(replica).dispatched_ms for replica in level}
+        longest_tokens = max(terms[replica].hit_tokens for replica in level)
+        dispatched_ms = {
+            replica: self.ledger.account(replica).dispatched_ms
+            for replica in level
+            if terms[replica].hit_tokens == longest_tokens
+        }
         earliest_ms = min(dispatched_ms.values())
-        return self._random.choice([replica for replica in level if dispatched_ms[replica] == earliest_ms])
-
-    def _keeps_slo(self, terms: Terms) -> bool:
-        return terms.ttft_ms <= self.slo.ttft_ms and terms.tpot_ms <= self.slo.tpot_ms
+        return self._random.choice([replica for replica, at_ms in dispatched_ms.items() if at_ms == earliest_ms])
 
     def _worth_scoring(self, candidates: Sequence[str], depths: dict[str, int]) -> Sequence[str]:
         """All, or of very many those with the longest hits and as many at random: the least of 32 drawn is among the
@@ -201,7 +202,7 @@ class Router:
         """Another gateway has sent this there; it expects a hit of so many tokens."""
         self.other_ended(replica, key, now_ms)
         prefill_ms = self.estimator.of(replica, now_ms).prefill_ms(prompt.tokens, hit_tokens)
-        terms = Terms(0.0, 0.0, prefill_ms, 0.0, 0.0, 0.0, prefill_ms, prefill_ms, 0.0, hit_tokens, 0, 0.0)
+        terms = _bare_terms(prefill_ms, hit_tokens)
         self._theirs[replica, key] = self._open(prompt, replica, {replica: terms}, 0, now_ms, is_ours=False)
         self.heard(replica, now_ms)
 
@@ -312,3 +313,23 @@ class Router:
         step = min(MOST_CACHE_STEP, 2 * last) if last > 0 else CACHE_STEP
         self._cache_steps[replica] = sign * step
         return sign * step
+
+
+def _bare_terms(prefill_ms: float, hit_tokens: float) -> Terms:
+    """Of a request that another gateway placed: nothing but its prefill is known here."""
+    return Terms(
+        wait_ms=0.0,
+        room_ms=0.0,
+        prefill_ms=prefill_ms,
+        cache_ms=0.0,
+        others_ms=0.0,
+        decode_ms=0.0,
+        crowd_ms=0.0,
+        miss_ms=0.0,
+        total_ms=prefill_ms,
+        ttft_ms=prefill_ms,
+        tpot_ms=0.0,
+        hit_tokens=hit_tokens,
+        waiting_requests=0,
+        decoding_requests=0.0,
+    )

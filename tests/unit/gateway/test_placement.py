@@ -69,7 +69,7 @@ async def test_a_receipt_says_where_and_why_before_and_what_came_of_it_after(
     assert route["replica"] == answer.headers["x-baryon-replica"]
     assert {candidate["replica"] for candidate in route["candidates"]} == {"r0", "r1"}
     for candidate in route["candidates"]:
-        parts = ("wait_ms", "room_ms", "prefill_ms", "cache_ms", "others_ms", "decode_ms")
+        parts = ("wait_ms", "room_ms", "prefill_ms", "cache_ms", "others_ms", "decode_ms", "crowd_ms", "miss_ms")
         assert candidate["total_ms"] == pytest.approx(sum(candidate[part] for part in parts), abs=0.1)
     assert route["predicted_hit_tokens"] == 0
     assert route["predicted_ttft_ms"] > 0

@@ -65,13 +65,55 @@ def test_a_cached_prefix_does_not_hold_a_request_on_a_crowded_replica() -> None:
 
 def test_a_replica_that_would_break_the_slo_comes_after_one_that_keeps_it() -> None:
     asked = prompt(1, 27_776)
-    for slo, chosen in ((SLO, "b"), (Slo(4_000, 100), "a")):
+    for slo, chosen, missed_ms in ((SLO, "b", SLO.ttft_ms), (Slo(4_000, 100), "a", 0)):
         routing = Router(Random(1), slo)
         busy = routing.place(prompt(1, 28_992), ["a"], 0)
         assert busy.terms.ttft_ms > SLO.ttft_ms
         placement = routing.place(asked, ["a", "b"], 0)
         assert placement.replica == chosen
-        assert placement.candidates["a"].total_ms < placement.candidates["b"].total_ms
+        a, b = placement.candidates["a"], placement.candidates["b"]
+        assert (a.miss_ms, b.miss_ms) == (missed_ms, 0)
+        assert a.total_ms - a.miss_ms < b.total_ms
+
+
+def test_a_miss_of_either_promise_counts_as_one_and_no_more_where_all_miss() -> None:
+    slow = SPEED.slower(1, 10)
+    late, both = (
+        terms_of(Load(3_000, 0, 0, 0, 0, 0, 1e6, 1), speed, Ask(8, 0, 0, 0), OUTLOOK) for speed in (SPEED, slow)
+    )
+    assert (late.miss_ms, both.miss_ms) == (SLO.ttft_ms, 2 * SLO.ttft_ms)
+    assert terms_of(Load(9_000, 0, 0, 0, 0, 0, 1e6, 1), SPEED, Ask(8, 0, 0, 0), OUTLOOK).miss_ms == late.miss_ms
+
+
+def test_of_level_replicas_one_that_has_the_prefix_is_chosen() -> None:
+    for seed in range(20):
+        routing = router(seed)
+        home = serve(routing, prompt(1, 100), 0).replica
+        serve(routing, prompt(2, 100), 0)
+        placement = routing.place(prompt(1, 100), REPLICAS, 60_000)
+        assert placement.replica == home
+        totals = sorted(terms.total_ms for terms in placement.candidates.values())
+        assert totals[0] < totals[-1] < 1.5 * totals[0]
+
+
+def test_a_copy_is_dearer_the_fuller_the_cache() -> None:
+    taken = []
+    for used in (100_000, 300_000, 390_000):
+        copy, home = (
+            terms_of(Load(0, 0, 100, used, used, 0, 400_000, 1), SPEED, Ask(7_000, hit, 6_000, 0), OUTLOOK)
+            for hit in (0, 6_000)
+        )
+        taken.append(copy.crowd_ms - home.crowd_ms)
+        assert copy.ttft_ms - home.ttft_ms == pytest.approx(copy.prefill_ms - home.prefill_ms)
+    assert 0 <= taken[0] < 1 < taken[1] < taken[2] / 2
+
+
+def test_what_is_taken_anywhere_counts_only_for_those_bound_to_the_replica() -> None:
+    full = Load(0, 0, 100, 390_000, 390_000, 0, 400_000, 1)
+    free, bound = (
+        terms_of(full, SPEED, Ask(7_000, 0, 0, 0), Outlook(200, hit_rate, SLO)).crowd_ms for hit_rate in (0.0, 1.0)
+    )
+    assert free == 0 < bound
 
 
 def test_where_the_cache_is_full_the_wait_for_room_counts() -> None:
@@ -104,7 +146,7 @@ def test_the_terms_add_up_and_the_delay_grows_with_what_is_there() -> None:
     for busier in (Load(50, 0, 0, 0, 0, 0, 1e6, 1), Load(0, 0, 9, 0, 0, 0, 1e6, 1), Load(0, 0, 0, 9e4, 0, 0, 1e6, 1)):
         terms = terms_of(busier, SPEED, Ask(4_000, 0, 0, 0), OUTLOOK)
         assert terms.total_ms > bare.total_ms
-        assert terms.total_ms == pytest.approx(sum(terms[:6]))
+        assert terms.total_ms == pytest.approx(sum(terms[:8]))
 
 
 def test_a_second_copy_costs_what_it_pushes_out_unless_many_follow() -> None:
