@@ -25,7 +25,7 @@ from tests.benchmarks.routing_report import report
 
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks"
 PROFILE, REPLICAS = "llama-3.1-70b-h100-tp4", 8
-SPEEDUPS = (1.0, 1.5, 1.75, 2.0)
+SPEEDUPS = (0.25, 1.0, 1.5, 1.75, 2.0)
 GATEWAYS = (1, 2, 4)
 STALL_WEIGHT_SCALES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 KNEE_LEVEL = 0.95

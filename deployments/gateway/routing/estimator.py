@@ -1,7 +1,8 @@
 """What work takes on each replica, learned from what the gateway sees: no configuration, no calibration run.
 
 The shape is the model's, fitted over all replicas; how fast one replica is compared with the others is a factor of its
-own, so that a new replica starts with what is known and a slower GPU is found out within some dozens of requests.
+own, so that a new replica starts with what is known and a slower GPU is found out within some dozens of requests. One
+that nothing is known of is taken to be as fast as the others: else the first to be faster than the prior gets it all.
 """
 
 import math
@@ -46,16 +47,18 @@ class Estimator:
         self._prefill = LinearFit(PREFILL_PRIOR_MS)
         self._step = LinearFit(STEP_PRIOR_MS)
         self._replicas: dict[str, _Replica] = {}
+        self._fleet = _Replica()
         self._shape = Coefficients(*PREFILL_PRIOR_MS, *STEP_PRIOR_MS)
         self.output_tokens = OUTPUT_PRIOR_TOKENS
         self.hit_rate = HIT_RATE_PRIOR
 
     def of(self, replica: str, now_ms: float) -> Coefficients:
+        prefill, step = self._fleet.prefill.value(), self._fleet.step.value()
         seen = self._replicas.get(replica)
         if seen is None:
-            return self._shape
+            return self._shape.slower(prefill, step)
         kept = seen.kept(now_ms)
-        return self._shape.slower(seen.prefill.value(kept), seen.step.value(kept))
+        return self._shape.slower(seen.prefill.value(kept, prefill), seen.step.value(kept, step))
 
     def saw_prefill(self, replica: str, now_ms: float, prompt_tokens: float, hit_tokens: float, busy_ms: float) -> None:
         """The replica took `busy_ms` for this prefill and nothing else that is known of."""
@@ -69,14 +72,15 @@ class Estimator:
             return
         per_token, per_mpair = self._prefill.coefficients
         predicted_ms = per_token * seen.uncached_tokens + per_mpair * seen.mpairs
-        self._prefill.add((seen.uncached_tokens, seen.mpairs), seen.busy_ms / seen.prefill.value())
-        seen.prefill.add(seen.busy_ms, predicted_ms)
+        factor = seen.prefill.value(usual=self._fleet.prefill.value())
+        self._prefill.add((seen.uncached_tokens, seen.mpairs), seen.busy_ms / factor)
+        self._compare_prefill(seen, seen.busy_ms, predicted_ms)
         seen.prefills, seen.uncached_tokens, seen.mpairs, seen.busy_ms = 0, 0.0, 0.0, 0.0
         self._refit()
 
     def saw_ttft(self, replica: str, now_ms: float, predicted_ms: float, observed_ms: float) -> None:
         """Of an answer that came whole, the engine told how long its first token took, waiting included."""
-        self._seen(replica, now_ms).prefill.add(observed_ms, predicted_ms)
+        self._compare_prefill(self._seen(replica, now_ms), observed_ms, predicted_ms)
 
     def saw_decode(
         self,
@@ -94,12 +98,13 @@ class Estimator:
             return
         seen = self._seen(replica, now_ms)
         steps = output_tokens - 1
-        stalled_ms = prefills_ms / seen.prefill.value()
+        stalled_ms = prefills_ms / seen.prefill.value(usual=self._fleet.prefill.value())
         features = (1.0, decoding, resident_tokens / 1000, stalled_ms / steps)
-        self._step.add(features, decode_ms / steps / seen.step.value())
+        self._step.add(features, decode_ms / steps / seen.step.value(usual=self._fleet.step.value()))
         shape = self._shape
         predicted_ms = shape.decode_step_ms(decoding, resident_tokens) * steps + shape.stall_share * stalled_ms
         seen.step.add(decode_ms, predicted_ms)
+        self._fleet.step.add(decode_ms, predicted_ms)
         self._refit()
 
     def saw_hit(self, prompt_tokens: float, cached_tokens: float) -> None:
@@ -107,6 +112,10 @@ class Estimator:
 
     def forget(self, replica: str) -> None:
         self._replicas.pop(replica, None)
+
+    def _compare_prefill(self, seen: _Replica, observed_ms: float, predicted_ms: float) -> None:
+        seen.prefill.add(observed_ms, predicted_ms)
+        self._fleet.prefill.add(observed_ms, predicted_ms)
 
     def _seen(self, replica: str, now_ms: float) -> _Replica:
         seen = self._replicas.setdefault(replica, _Replica())

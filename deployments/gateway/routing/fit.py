@@ -78,7 +78,9 @@ def _eliminated(rows: list[list[float]]) -> list[float]:
 
 @dataclass(slots=True)
 class Factor:
-    """How many times longer than predicted one replica takes: decayed sums, shrunk to 1 by `prior_ms` of evidence."""
+    """How many times longer than predicted a replica takes: decayed sums, shrunk by `prior_ms` of evidence to 1, or to
+    what is usual.
+    """
 
     prior_ms: float
     remembered_ms: float
@@ -90,6 +92,6 @@ class Factor:
         self._observed_ms = keep * self._observed_ms + observed_ms
         self._predicted_ms = keep * self._predicted_ms + predicted_ms
 
-    def value(self, kept: float = 1.0) -> float:
+    def value(self, kept: float = 1.0, usual: float = 1.0) -> float:
         """`kept`: how much of the evidence still counts."""
-        return (kept * self._observed_ms + self.prior_ms) / (kept * self._predicted_ms + self.prior_ms)
+        return (kept * self._observed_ms + usual * self.prior_ms) / (kept * self._predicted_ms + self.prior_ms)

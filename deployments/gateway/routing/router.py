@@ -18,7 +18,6 @@ from deployments.gateway.routing.score import Ask, Outlook, Slo, Terms, terms_of
 
 INDEX_BYTES = 32 * 2**20
 DRAWN = 32
-COPY_GAIN = 0.2
 LEVEL = 0.04
 BURST = 3.0
 CACHE_STEP = 0.01
@@ -95,9 +94,8 @@ class Router:
     ) -> Placement:
         """Choose the replica where the request causes the least delay, and book it there.
 
-        A prefix is computed again only where that gains a fifth. Of replicas that differ by less than predictions err
-        it is the one that has got no request for longest: as even in time as round robin. A session goes where its
-        hash says.
+        Of replicas that differ by less than predictions err it is one with the longest hit, and of these the one that
+        has got no request for longest: as even in time as round robin. A session goes where its hash says.
 
         Raises:
             ValueError: there is no candidate.
@@ -113,14 +111,16 @@ class Router:
         )
 
     def _least(self, terms: dict[str, Terms]) -> str:
-        near = _within(terms, COPY_GAIN)
-        longest_tokens = max(term.hit_tokens for term in near.values())
-        level = _within({replica: term for replica, term in near.items() if term.hit_tokens == longest_tokens}, LEVEL)
-        if len(level) == 1:
-            return next(iter(level))
-        dispatched_ms = {replica: self.ledger.account(replica).dispatched_ms for replica in level}
+        least_ms = min(term.total_ms for term in terms.values())
+        level = {replica: term for replica, term in terms.items() if term.total_ms <= (1 + LEVEL) * least_ms}
+        longest_tokens = max(term.hit_tokens for term in level.values())
+        dispatched_ms = {
+            replica: self.ledger.account(replica).dispatched_ms
+            for replica, term in level.items()
+            if term.hit_tokens == longest_tokens
+        }
         earliest_ms = min(dispatched_ms.values())
-        return self._random.choice([replica for replica in level if dispatched_ms[replica] == earliest_ms])
+        return self._random.choice([replica for replica, at_ms in dispatched_ms.items() if at_ms == earliest_ms])
 
     def _worth_scoring(self, candidates: Sequence[str], depths: dict[str, int]) -> Sequence[str]:
         """All, or of very many those with the longest hits and as many at random: the least of 32 drawn is among the
@@ -311,12 +311,6 @@ class Router:
         step = min(MOST_CACHE_STEP, 2 * last) if last > 0 else CACHE_STEP
         self._cache_steps[replica] = sign * step
         return sign * step
-
-
-def _within(terms: dict[str, Terms], share: float) -> dict[str, Terms]:
-    """Those whose delay exceeds the least by no more than this share of it."""
-    least_ms = min(term.total_ms for term in terms.values())
-    return {replica: term for replica, term in terms.items() if term.total_ms <= (1 + share) * least_ms}
 
 
 def _bare_terms(prefill_ms: float, hit_tokens: float) -> Terms:

@@ -1,7 +1,7 @@
 """The delay that placing a request on a replica causes, in predicted milliseconds. Pure arithmetic.
 
 J = W + R + P + E + λ·u·d·s·P' + λ/(1 − u)·(d·Ô/2·(c_d + c_kv·L) + Ô/2·(c0 + c_d·d + c_kv·KV)) + X + M
-E = (1 + h)·C/(1 + F) − C + h·e·(P − C)
+E = (3/2 + h)·C/(1 + F) − C + h·e·(P − C)
 X = f/2·d·T·(C_tokens + h·private)/used
 
 W: prefill work queued there. R: time until its KV cache has room. P: the request's own uncached prefill; C is the part
@@ -156,7 +156,7 @@ def terms_of(load: Load, speed: Coefficients, ask: Ask, outlook: Outlook) -> Ter
     prefill_ms = speed.prefill_ms(ask.prompt_tokens, ask.hit_tokens)
     copied_ms = prefill_ms - speed.prefill_ms(ask.prompt_tokens, ask.best_hit_tokens)
     borne_ms = copied_ms / (1 + ask.followers)
-    cache_ms = (1 + outlook.hit_rate) * borne_ms - copied_ms
+    cache_ms = (1.5 + outlook.hit_rate) * borne_ms - copied_ms
     cache_ms += outlook.hit_rate * _evicted_share(load, ask) * (prefill_ms - copied_ms)
     step_ms = speed.decode_step_ms(decoding, load.resident_tokens)
     token_ms = step_ms * load.stretch

@@ -46,6 +46,17 @@ def test_a_slower_replica_of_a_mixed_fleet_is_found_out_and_a_new_one_starts_wit
     assert fast.prefill_ms(4_000, 0) < new.prefill_ms(4_000, 0) < slow.prefill_ms(4_000, 0)
 
 
+def test_one_replica_faster_than_the_prior_does_not_look_faster_than_those_not_tried_yet() -> None:
+    estimator, random = Estimator(), Random(4)
+    for _ in range(200):
+        prompt = random.uniform(500, 8_000)
+        estimator.saw_prefill("tried", 0, prompt, 0, prefill_ms(prompt, 0, 0.2))
+        estimator.saw_decode("tried", 0, 100, 4 * 99, 0, 10, 50_000)
+    tried, new = estimator.of("tried", 0), estimator.of("new", 0)
+    assert new.prefill_ms(4_000, 0) == pytest.approx(tried.prefill_ms(4_000, 0), rel=0.2)
+    assert new.decode_step_ms(10, 50_000) == pytest.approx(tried.decode_step_ms(10, 50_000), rel=0.2)
+
+
 def test_a_few_absurd_samples_move_little() -> None:
     fit, random = LinearFit((1.0, 1.0)), Random(3)
     for number in range(600):
