@@ -1,25 +1,22 @@
 """`baryon simulate`: what a policy would do with a trace, without a GPU."""
 
 import math
-from collections.abc import Collection
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
-from rich.table import Column, Table
 
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail, print_json
-from cluster.simulator.policies.catalogue import PolicyError, policies_named
-from cluster.simulator.runs import Run, rows_of
+from cluster.commands.simulate_autoscaling import autoscaling
+from cluster.commands.simulation_table import simulated, table_of
+from cluster.simulator.named import PolicyError, policies_named
+from cluster.simulator.policies.catalogue import POLICIES
+from cluster.simulator.runs import Run, row_of
 from cluster.simulator.scenarios import SCENARIOS, Scenario
 from cluster.simulator.simulation import DEFAULT_SLO, Fleet
-from cluster.simulator.summary import Row, interval
 from cluster.simulator.trace import Trace, open_trace
 from cluster.simulator.trace_request import TraceError
 from deployments.gateway.routing.score import Slo
@@ -37,6 +34,7 @@ COLUMNS = (
 )
 
 simulate = typer.Typer(help="Ask the simulator, which runs the gateway's own code.", no_args_is_help=True)
+simulate.command()(autoscaling)
 
 
 @simulate.callback()
@@ -77,13 +75,13 @@ def routing(
     workload = _workload(trace, duration_s)
     limit_s = duration_s or math.inf
     try:
-        policies = policies_named(policy)
+        policies = policies_named(policy, POLICIES)
         runs = [
             Run(name, factory, workload, fleet, seed, speedup, limit_s)
             for name, factory in policies.items()
             for seed in range(seeds)
         ]
-        rows = _rows(runs)
+        rows = simulated(row_of, runs)
     except (PolicyError, TraceError) as error:
         fail(escape(str(error)), BAD_INPUT)
     except BrokenProcessPool:
@@ -94,7 +92,8 @@ def routing(
     if json:
         print_json([asdict(row) for row in rows])
     else:
-        console.print(_table(rows, list(policies), slo))
+        promise = f"SLO: TTFT {slo.ttft_ms:g} ms and TPOT {slo.tpot_ms:g} ms"
+        console.print(table_of(rows, list(policies), COLUMNS, promise))
 
 
 def _profile(name: str) -> Profile:
@@ -113,33 +112,3 @@ def _workload(name: str, duration_s: float | None) -> Trace | Scenario:
     except TraceError as error:
         hint = "" if Path(name).exists() else f"; built in are: {', '.join(SCENARIOS)}"
         fail(f"--trace: {escape(str(error))}{hint}", BAD_INPUT)
-
-
-def _rows(runs: list[Run]) -> list[Row]:
-    screen = Console(stderr=True)
-    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        task = progress.add_task("simulating", total=len(runs))
-        return rows_of(runs, lambda _: progress.advance(task))
-
-
-def _table(rows: list[Row], policies: Collection[str], slo: Slo) -> Table:
-    seeds = len({row.seed for row in rows})
-    spread = f"mean ± half the 95 % interval of {seeds} seeds" if seeds > 1 else "one seed"
-    requests = max(row.requests for row in rows)
-    table = Table(
-        Column("policy", no_wrap=True, min_width=max(map(len, policies))),
-        box=SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        caption=f"{requests:,} requests; {spread}; SLO: TTFT {slo.ttft_ms:g} ms and TPOT {slo.tpot_ms:g} ms",
-    )
-    for title, *_ in COLUMNS:
-        table.add_column(title, justify="right")
-    for policy in policies:
-        mine = [row for row in rows if row.policy == policy]
-        table.add_row(policy, *(_cell(mine, field, text, factor) for _, field, text, factor in COLUMNS))
-    return table
-
-
-def _cell(rows: list[Row], field: str, text: str, factor: float) -> str:
-    mean, half = interval([factor * getattr(row, field) for row in rows])
-    return text.format(mean, half)

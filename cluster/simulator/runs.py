@@ -1,12 +1,9 @@
-"""Many runs at once, one process per CPU: what a run is, and the rows they come to."""
+"""What a routing run is, and the row it comes to."""
 
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from multiprocessing import get_context
 
 from cluster.simulator.scenarios import Scenario
 from cluster.simulator.simulation import Fleet, PolicyFactory, simulate
@@ -41,22 +38,3 @@ def row_of(run: Run) -> Row:
     else:
         fleet = replace(run.fleet, hash_tokens=run.workload.block_tokens)
     return summarise(run.policy, run.seed, simulate(run.requests(), fleet, run.factory, run.seed), fleet.slo)
-
-
-def rows_of(runs: Sequence[Run], on_row: Callable[[Row], None] = lambda _: None) -> list[Row]:
-    """One row each, in the order of the runs; `on_row` hears of each as it is there.
-
-    Raises:
-        TraceError: a trace cannot be read to its end.
-        BrokenProcessPool: a process was killed.
-    """
-    processes = min(len(runs), len(os.sched_getaffinity(0)))
-    if processes < 2:
-        return [_told(row_of(run), on_row) for run in runs]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return [_told(row, on_row) for row in pool.map(row_of, runs)]
-
-
-def _told(row: Row, on_row: Callable[[Row], None]) -> Row:
-    on_row(row)
-    return row

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -82,44 +83,60 @@ def simulate(
     requests: Iterable[TraceRequest], fleet: Fleet, factory: PolicyFactory, seed: int
 ) -> Iterator[SimulatedRequest]:
     """Every request once: finished, or with `finished_ms` NaN if it was lost in mid-answer or fits no replica."""
-    return _Run(fleet, factory, seed).over(requests)
+    cluster = SimulatedCluster(fleet, factory, seed)
+    changes = sorted(
+        [(outage.from_ms, outage.replica, False) for outage in fleet.outages]
+        + [(outage.until_ms, outage.replica, True) for outage in fleet.outages]
+    )
+    for asked in requests:
+        while changes and changes[0][0] <= asked.arrived_ms:
+            yield from _change(cluster, *changes.pop(0))
+        yield from cluster.until(asked.arrived_ms)
+        yield from cluster.arrive(asked)
+    for change in changes:
+        yield from _change(cluster, *change)
+    yield from cluster.until(math.inf)
 
 
-class _Run:
+def _change(cluster: "SimulatedCluster", at_ms: float, replica: int, is_back: bool) -> Iterator[SimulatedRequest]:
+    yield from cluster.until(at_ms)
+    if is_back:
+        cluster.enlist(replica, at_ms)
+    else:
+        yield from cluster.lose(replica, at_ms)
+
+
+class SimulatedCluster:
+    """Gateways and replicas. What it yields are requests that have come to their end."""
+
     def __init__(self, fleet: Fleet, factory: PolicyFactory, seed: int) -> None:
         self._random = Random(seed)  # noqa: S311
         self._fleet = fleet
-        self._replicas = fleet.build()
-        self._gateways = [factory(self._replicas, Random(f"{seed} {i}"), fleet.slo) for i in range(fleet.gateways)]  # noqa: S311
+        self.replicas = fleet.build()
+        self.gateways = [factory(self.replicas, Random(f"{seed} {i}"), fleet.slo) for i in range(fleet.gateways)]  # noqa: S311
+        self.candidates = list(range(fleet.replicas))
+        self.unplaced: deque[SimulatedRequest] = deque()
         self._gateway_of: dict[int, Policy] = {}
-        self._candidates = list(range(fleet.replicas))
         self._due: list[tuple[float, int]] = []
-        self._changes = sorted(
-            [(o.from_ms, o.replica, False) for o in fleet.outages]
-            + [(o.until_ms, o.replica, True) for o in fleet.outages]
+        self._arrived = 0
+
+    def arrive(self, asked: TraceRequest) -> Iterator[SimulatedRequest]:
+        """Place it; where there is no replica at all it waits for one."""
+        request = SimulatedRequest(
+            self._arrived, asked.input_tokens, asked.output_tokens, asked.blocks, asked.arrived_ms
         )
+        self._arrived += 1
+        if self.replicas and not self.replicas[0].can_hold(request):
+            yield request
+            return
+        self._gateway_of[request.index] = self._random.choice(self.gateways)
+        self._place(request, asked.arrived_ms)
 
-    def over(self, requests: Iterable[TraceRequest]) -> Iterator[SimulatedRequest]:
-        for index, asked in enumerate(requests):
-            yield from self._until(asked.arrived_ms)
-            request = SimulatedRequest(index, asked.input_tokens, asked.output_tokens, asked.blocks, asked.arrived_ms)
-            if not self._replicas[0].can_hold(request):
-                yield request
-                continue
-            self._gateway_of[index] = self._random.choice(self._gateways)
-            self._place(request, asked.arrived_ms)
-        yield from self._until(math.inf)
-
-    def _until(self, end_ms: float) -> Iterator[SimulatedRequest]:
-        while True:
-            next_ms = self._due[0][0] if self._due else math.inf
-            if self._changes and self._changes[0][0] <= min(next_ms, end_ms):
-                yield from self._change(*self._changes.pop(0))
-                continue
-            if next_ms > end_ms or next_ms == math.inf:
-                return
-            _, index = heapq.heappop(self._due)
-            replica = self._replicas[index]
+    def until(self, end_ms: float) -> Iterator[SimulatedRequest]:
+        """Everything that happens up to then."""
+        while self._due and self._due[0][0] <= end_ms:
+            next_ms, index = heapq.heappop(self._due)
+            replica = self.replicas[index]
             if replica.next_event_ms != next_ms:
                 continue
             first, finished = replica.advance()
@@ -130,25 +147,28 @@ class _Run:
                 self._gateway_of.pop(request.index).finished(request, next_ms)
                 yield request
 
-    def _place(self, request: SimulatedRequest, now_ms: float) -> None:
-        request.replica = self._gateway_of[request.index].choose(request, self._candidates, now_ms)
-        self._replicas[request.replica].submit(request, now_ms)
-        self._schedule(request.replica)
+    def build(self) -> int:
+        """One more replica, which gets nothing yet."""
+        self.replicas.append(self._fleet.build_one(len(self.replicas)))
+        return len(self.replicas) - 1
 
-    def _schedule(self, index: int) -> None:
-        if self._replicas[index].next_event_ms < math.inf:
-            heapq.heappush(self._due, (self._replicas[index].next_event_ms, index))
+    def enlist(self, replica: int, now_ms: float) -> None:
+        """From now on it gets requests, first those that wait for one."""
+        self.candidates = sorted({*self.candidates, replica})
+        for _ in range(len(self.unplaced)):
+            self._place(self.unplaced.popleft(), now_ms)
 
-    def _change(self, now_ms: float, index: int, is_back: bool) -> Iterator[SimulatedRequest]:
+    def retire(self, replica: int) -> None:
+        """It gets no more requests, and finishes what it has."""
+        self.candidates = [other for other in self.candidates if other != replica]
+
+    def lose(self, replica: int, now_ms: float) -> Iterator[SimulatedRequest]:
         """As the gateway does: what has no first token yet is asked of another replica, the rest is lost."""
-        if is_back:
-            self._candidates = sorted({*self._candidates, index})
-            return
-        lost = self._replicas[index].requests()
-        self._replicas[index] = self._fleet.build_one(index)
-        for gateway in self._gateways:
-            gateway.replica_lost(index)
-        self._candidates = [other for other in self._candidates if other != index]
+        lost = self.replicas[replica].requests()
+        self.replicas[replica] = self._fleet.build_one(replica)
+        for gateway in self.gateways:
+            gateway.replica_lost(replica)
+        self.retire(replica)
         for request in lost:
             self._gateway_of[request.index].finished(request, now_ms)
             if request.generated or request.finish_step >= 0:
@@ -159,3 +179,15 @@ class _Run:
                     request.index, request.prompt_tokens, request.output_tokens, request.hashes, request.arrived_ms
                 )
                 self._place(again, now_ms)
+
+    def _place(self, request: SimulatedRequest, now_ms: float) -> None:
+        if not self.candidates:
+            self.unplaced.append(request)
+            return
+        request.replica = self._gateway_of[request.index].choose(request, self.candidates, now_ms)
+        self.replicas[request.replica].submit(request, now_ms)
+        self._schedule(request.replica)
+
+    def _schedule(self, index: int) -> None:
+        if self.replicas[index].next_event_ms < math.inf:
+            heapq.heappush(self._due, (self.replicas[index].next_event_ms, index))

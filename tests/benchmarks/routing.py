@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cluster.simulator.parallel import rows_of
 from cluster.simulator.policies.baryon import Baryon
 from cluster.simulator.policies.catalogue import POLICIES
-from cluster.simulator.runs import Run, rows_of
+from cluster.simulator.runs import Run, row_of
 from cluster.simulator.scenarios import SCENARIOS, SHARED_PREFIX, Scenario
 from cluster.simulator.simulation import Fleet, PolicyFactory
 from cluster.simulator.trace import Trace, open_trace
@@ -59,7 +60,7 @@ class Bench:
             for name, factory in policies.items()
             for seed in self.seeds
         ]
-        return [asdict(row) for row in rows_of(runs)]
+        return [asdict(row) for row in rows_of(row_of, runs)]
 
 
 def conversation(bench: Bench) -> Cells:

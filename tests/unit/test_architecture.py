@@ -9,6 +9,7 @@ FORBIDDEN = {
     "deployments/gateway": {"ray", "torch", "vllm", "transformers", "cluster"},
     "deployments/gateway/routing": {"asyncio", "socket", "httpx", "httptools", "ray"},
     "deployments": {"vllm", "torch"},
+    "cluster/autoscaler": {"asyncio", "deployments", "ray", "threading", "time"},
     "cluster": {"vllm", "torch", "starlette"},
 }
 RAY_IS_ALLOWED_IN = ("deployments", "cluster")

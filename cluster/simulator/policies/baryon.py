@@ -16,47 +16,48 @@ class Baryon:
     def __init__(self, replicas: Sequence[Replica], random: Random, slo: Slo, stall_weight_scale: float = 1.0) -> None:
         self._replicas = replicas
         self._me = f"{random.random()}"
-        self._router = Router(random, slo, stall_weight_scale=stall_weight_scale)
-        self._hash_tokens = replicas[0].hash_tokens
+        self.router = Router(random, slo, stall_weight_scale=stall_weight_scale)
         self._placements: dict[int, Placement] = {}
         for i in range(len(replicas)):
-            self._meet(i)
+            self.meet(i)
 
     def choose(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> int:
         for i in candidates:
             self._hear(i, now_ms)
-        placement = self._router.place(self._prompt(request), [str(i) for i in candidates], now_ms)
+        placement = self.router.place(self._prompt(request), [str(i) for i in candidates], now_ms)
         self._placements[request.index] = placement
         chosen = int(placement.replica)
         self._replicas[chosen].feed.tell(self._me, "began", request, now_ms, placement.terms.hit_tokens)
         return chosen
 
     def first_token(self, request: SimulatedRequest, now_ms: float) -> None:
-        self._router.first_token(self._placements[request.index], now_ms)
+        self.router.first_token(self._placements[request.index], now_ms)
         self._replicas[request.replica].feed.tell(self._me, "first token", request, now_ms)
 
     def finished(self, request: SimulatedRequest, now_ms: float) -> None:
         placement = self._placements.pop(request.index)
         done = request.generated >= request.output_tokens
         told = Told(request.generated, request.prompt_tokens, request.cached_tokens) if done else Told()
-        self._router.finish(placement, now_ms, told)
+        self.router.finish(placement, now_ms, told)
         self._replicas[request.replica].feed.tell(self._me, "ended", request, now_ms)
 
     def replica_lost(self, replica: int) -> None:
         """Another one takes its place, with an empty cache."""
-        self._router.forget(str(replica))
-        self._meet(replica)
+        self.router.forget(str(replica))
+        self.meet(replica)
 
-    def _meet(self, replica: int) -> None:
+    def meet(self, replica: int) -> None:
+        """It is there, with an empty cache."""
         self._replicas[replica].feed.listen(self._me)
-        self._router.set_cache_tokens(str(replica), self._replicas[replica].blocks.capacity_blocks * BLOCK_TOKENS)
+        self.router.set_cache_tokens(str(replica), self._replicas[replica].blocks.capacity_blocks * BLOCK_TOKENS)
 
     def _prompt(self, request: SimulatedRequest) -> Prompt:
-        ends = [float(self._hash_tokens * (i + 1)) for i in range(len(request.hashes))]
+        block_tokens = self._replicas[0].hash_tokens
+        ends = [float(block_tokens * (i + 1)) for i in range(len(request.hashes))]
         return Prompt(request.prompt_tokens, request.hashes, ends)
 
     def _hear(self, i: int, now_ms: float) -> None:
-        replica, router = str(i), self._router
+        replica, router = str(i), self.router
         for told_ms, what, request, hit_tokens in self._replicas[i].feed.heard_by(self._me, now_ms):
             key = str(request.index)
             if what == "began":

@@ -1,6 +1,4 @@
-"""Policies by the names that `--policy` takes."""
-
-import difflib
+"""Every routing policy by its name."""
 
 from cluster.simulator.policies.baryon import Baryon
 from cluster.simulator.policies.by_cost import DynamoCost, LlmD, LlmDSticky, LMetric
@@ -29,26 +27,3 @@ POLICIES: dict[str, PolicyFactory] = {
     "dynamo-kv": DynamoCost,
     "lmetric": LMetric,
 }
-
-
-class PolicyError(ValueError):
-    """There is no policy of this name; the message has the nearest ones."""
-
-
-def policies_named(names: str) -> dict[str, PolicyFactory]:
-    """The policies of a comma-separated list; `all` is every one.
-
-    Raises:
-        PolicyError: one of them does not exist.
-    """
-    if names == "all":
-        return dict(POLICIES)
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in POLICIES:
-            near = difflib.get_close_matches(name, POLICIES, n=3, cutoff=0.3)
-            hint = f"nearest: {', '.join(near)}; " if near else ""
-            raise PolicyError(f"there is no policy {name!r}; {hint}valid: all, {', '.join(POLICIES)}")
-    if not wanted:
-        raise PolicyError(f"no policy is named; valid: all, {', '.join(POLICIES)}")
-    return {name: POLICIES[name] for name in wanted}

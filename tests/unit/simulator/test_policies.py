@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from cluster.simulator.policies.catalogue import POLICIES, PolicyError, policies_named
+from cluster.simulator.named import PolicyError, policies_named
+from cluster.simulator.policies.catalogue import POLICIES
 from cluster.simulator.replica import Replica
 from cluster.simulator.request import SimulatedRequest
 from cluster.simulator.simulation import Policy
@@ -142,10 +143,10 @@ def test_lmetric_multiplies_and_dynamo_adds() -> None:
 
 def test_an_unknown_policy_is_named_with_those_that_exist() -> None:
     with pytest.raises(PolicyError, match="lmetrik") as error:
-        policies_named("baryon,lmetrik")
+        policies_named("baryon,lmetrik", POLICIES)
     assert "nearest: lmetric" in str(error.value)
     assert all(name in str(error.value) for name in POLICIES)
-    assert list(policies_named("all")) == list(POLICIES)
-    assert list(policies_named(" baryon, round-robin ")) == ["baryon", "round-robin"]
+    assert list(policies_named("all", POLICIES)) == list(POLICIES)
+    assert list(policies_named(" baryon, round-robin ", POLICIES)) == ["baryon", "round-robin"]
     with pytest.raises(PolicyError, match="no policy"):
-        policies_named(" , ")
+        policies_named(" , ", POLICIES)

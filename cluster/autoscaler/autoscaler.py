@@ -1,0 +1,135 @@
+"""How many replicas a model is to have. Pure: no clock, no I/O, no Ray; the simulator runs this very code.
+
+Up: as many as bear what nine of ten forecasts stay below when a replica asked for now would serve, and as many more as
+work off by then what waits already. Down: one at a time, once all that was needed in the time of a cold start, and all
+that is forecast for the next, would have been kept within 0.8 of the SLO without it: a replica that is given up and
+wanted back costs a cold start, so nothing is given up for less.
+"""
+
+import math
+from collections import deque
+
+from cluster.autoscaler.capacity import Bearable, bearable
+from cluster.autoscaler.cold_start import ColdStart
+from cluster.autoscaler.decision import Decision, Goal, Observation
+from cluster.autoscaler.forecast import Forecast
+
+FORECAST_LEVEL = 0.9
+LEAVING_PART = 0.8
+LEAST_HORIZON_S = 60.0
+TARGET_ATTAINED = 0.99
+JUDGED_REQUESTS = 50
+TRUST_DOWN, TRUST_UP = 0.95, 1.01
+LEAST_TRUST, MOST_TRUST = 0.6, 1.2
+
+
+class Autoscaler:
+    """One model's. `decide` is to be called at even times, a few seconds apart."""
+
+    def __init__(self, goal: Goal, cold_start: ColdStart) -> None:
+        self.goal = goal
+        self.cold_start = cold_start
+        self._forecast = Forecast()
+        self._needed: deque[tuple[float, int]] = deque()
+        self._trust = 1.0
+        self._judged_requests = 0
+        self._judged_met = 0.0
+        self._late_until_s = -math.inf
+        self._one_request = 0.0
+
+    def decide(self, seen: Observation) -> Decision:
+        interval_s = max(1e-3, seen.now_s - seen.since_s)
+        horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)
+        rate = seen.arrived_requests / interval_s
+        self._forecast.add(seen.now_s, rate, max(1.0, seen.arrived_requests) / interval_s**2, horizon_s)
+        self._one_request = seen.shape.load(seen.speed)
+        load = rate * self._one_request
+        full = bearable(seen.shape, seen.speed, self.goal.promise, seen.cache_tokens)
+        if full.load <= 0:
+            return self._stay(seen, load, horizon_s, full)
+        self._judge(seen, full, horizon_s)
+        return self._choose(seen, load, horizon_s, full)
+
+    def _choose(self, seen: Observation, load: float, horizon_s: float, full: Bearable) -> Decision:
+        bearable_load = self._trust * full.load
+        ahead = max(self._ahead(after_s) for after_s in (0.0, horizon_s))
+        late = self._late_s(seen, horizon_s, bearable_load) / horizon_s
+        wanted = math.ceil((ahead + late) / bearable_load)
+        kept = self._kept(seen, horizon_s)
+        have = seen.running + seen.starting
+        desired, reason = have, "enough"
+        if wanted > have:
+            desired, reason = wanted, "work waits" if late else "more is coming"
+        elif kept < have and not seen.starting and not seen.leaving:
+            desired, reason = have - 1, f"not needed for {horizon_s:.0f} s"
+        clipped = self.goal.limits.clip(desired)
+        if clipped != desired:
+            reason += f"; limited to {clipped}"
+        return self._decision(seen, clipped, load, ahead, Bearable(bearable_load, 0.0, full.bound), reason)
+
+    def _ahead(self, after_s: float) -> float:
+        """Replicas kept busy then. Rates are forecast and not loads: what an average request takes is still learned."""
+        return self._one_request * self._forecast.quantile(after_s, FORECAST_LEVEL)
+
+    def _late_s(self, seen: Observation, horizon_s: float, bearable_load: float) -> float:
+        """Seconds of one replica's work that wait longer than promised, and will when help is there."""
+        promised_s = max(1, seen.running) * self.goal.promise.ttft_ms / 1000
+        if seen.waiting_ms / 1000 <= promised_s:
+            return 0.0
+        grows_s = max(0.0, self._one_request * self._forecast.mean(0.0) - seen.running * bearable_load) * horizon_s
+        return seen.waiting_ms / 1000 + grows_s
+
+    def _kept(self, seen: Observation, horizon_s: float) -> int:
+        """What is needed within the stricter promise, at most of the last cold start and of the next."""
+        strict = bearable(seen.shape, seen.speed, self.goal.promise.stricter(LEAVING_PART), seen.cache_tokens)
+        most = max(self._ahead(after_s) for after_s in (0.0, horizon_s / 2, horizon_s))
+        needed = math.ceil(most / (self._trust * strict.load)) if strict.load > 0 else self.goal.limits.most
+        self._needed.append((seen.now_s, needed))
+        while self._needed[0][0] < seen.now_s - horizon_s:
+            self._needed.popleft()
+        return max(needed for _, needed in self._needed)
+
+    def _judge(self, seen: Observation, full: Bearable, horizon_s: float) -> None:
+        """Where the SLO is missed though the load was bearable, a replica bears less than was thought; back slowly.
+
+        Requests that finish in the time of a horizon after work had to wait say nothing of this.
+        """
+        share = self._one_request * self._forecast.mean(0.0) / max(1, seen.running) / (self._trust * full.load)
+        if share > 1 or seen.running == 0:
+            self._late_until_s = seen.now_s + horizon_s
+        if seen.now_s < self._late_until_s:
+            self._judged_requests, self._judged_met = 0, 0.0
+            return
+        self._judged_requests += seen.finished_requests
+        self._judged_met += seen.attained * seen.finished_requests
+        if self._judged_requests < JUDGED_REQUESTS:
+            return
+        attained = self._judged_met / self._judged_requests
+        if attained < TARGET_ATTAINED:
+            self._trust = max(LEAST_TRUST, TRUST_DOWN * self._trust)
+        elif share > LEAVING_PART:
+            self._trust = min(MOST_TRUST, TRUST_UP * self._trust)
+        self._judged_requests, self._judged_met = 0, 0.0
+
+    def _stay(self, seen: Observation, load: float, horizon_s: float, full: Bearable) -> Decision:
+        have = self.goal.limits.clip(seen.running + seen.starting)
+        reason = f"one request alone misses the SLO ({full.bound}): no number of replicas keeps it"
+        return self._decision(seen, have, load, self._ahead(horizon_s), full, reason)
+
+    def _decision(
+        self, seen: Observation, desired: int, load: float, ahead: float, bears: Bearable, reason: str
+    ) -> Decision:
+        return Decision(
+            now_s=seen.now_s,
+            running=seen.running,
+            starting=seen.starting,
+            leaving=seen.leaving,
+            desired=desired,
+            load=load,
+            forecast_load=ahead,
+            bearable_load=bears.load,
+            bound=bears.bound,
+            cold_start_s=self.cold_start.expected_s,
+            attained=seen.attained,
+            reason=reason,
+        )

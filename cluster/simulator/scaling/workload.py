@@ -1,0 +1,44 @@
+"""What an autoscaling run is asked: a protocol's own arrivals, or a trace's within the protocol's counts and SLO."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cluster.simulator.scaling.protocol import BLOCK_TOKENS, Protocol
+from cluster.simulator.trace import Trace
+from cluster.simulator.trace_request import TraceRequest
+
+BIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`protocol.segments` tell the rate over time to those who may know the future, also of a trace."""
+
+    protocol: Protocol
+    trace: Trace | None = None
+    speedup: float = 1.0
+
+    def requests(self, seed: int) -> Iterator[TraceRequest]:
+        """Raises:
+        TraceError: the trace cannot be read to its end.
+        """
+        if self.trace is None:
+            return self.protocol.requests(seed)
+        return self.trace.requests(seed, self.speedup)
+
+    @property
+    def block_tokens(self) -> int:
+        return self.trace.block_tokens if self.trace else BLOCK_TOKENS
+
+
+def of_trace(protocol: Protocol, trace: Trace, speedup: float) -> Workload:
+    """Reads the trace once, to know its rate in every minute.
+
+    Raises:
+        TraceError: the trace cannot be read to its end, or is empty.
+    """
+    arrived = Counter(int(request.arrived_ms / 1000 // BIN_S) for request in trace.requests(0, speedup))
+    rates = [arrived[number] / BIN_S for number in range(max(arrived, default=-1) + 1)]
+    segments = [(BIN_S, rate, rate) for rate in rates] or [(BIN_S, 0.0, 0.0)]
+    return Workload(protocol.model_copy(update={"segments": segments}), trace, speedup)
