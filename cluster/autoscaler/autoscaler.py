@@ -3,7 +3,8 @@
 Up: as many as bear what nine of ten forecasts stay below when a replica asked for now would serve, and as many more as
 work off by then what waits already. Down: one at a time, once all that was needed in the time of a cold start, and all
 that is forecast for the next, would have been kept within 0.8 of the SLO without it: a replica that is given up and
-wanted back costs a cold start, so nothing is given up for less.
+wanted back costs a cold start, so nothing is given up for less. What was asked for last serves at least as long as it
+took to come.
 """
 
 import math
@@ -35,6 +36,7 @@ class Autoscaler:
         self._judged_requests = 0
         self._judged_met = 0.0
         self._late_until_s = -math.inf
+        self._last_up_s = -math.inf
         self._one_request = 0.0
 
     def decide(self, seen: Observation) -> Decision:
@@ -60,7 +62,9 @@ class Autoscaler:
         desired, reason = have, "enough"
         if wanted > have:
             desired, reason = wanted, "work waits" if late else "more is coming"
-        elif kept < have and not seen.starting and not seen.leaving:
+            if self.goal.limits.clip(wanted) > have:
+                self._last_up_s = seen.now_s
+        elif kept < have and not seen.starting and not seen.leaving and self._has_served(seen.now_s, horizon_s):
             desired, reason = have - 1, f"not needed for {horizon_s:.0f} s"
         clipped = self.goal.limits.clip(desired)
         if clipped != desired:
@@ -70,6 +74,9 @@ class Autoscaler:
     def _ahead(self, after_s: float) -> float:
         """Replicas kept busy then. Rates are forecast and not loads: what an average request takes is still learned."""
         return self._one_request * self._forecast.quantile(after_s, FORECAST_LEVEL)
+
+    def _has_served(self, now_s: float, horizon_s: float) -> bool:
+        return now_s - self._last_up_s >= 2 * horizon_s
 
     def _late_s(self, seen: Observation, horizon_s: float, bearable_load: float) -> float:
         """Seconds of one replica's work that wait longer than promised, and will when help is there."""

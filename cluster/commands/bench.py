@@ -1,5 +1,6 @@
 """`baryon bench`: what the gateway costs on this machine."""
 
+import signal
 from pathlib import Path
 from shutil import which
 from typing import Annotated
@@ -42,6 +43,7 @@ def overhead(
 
     Example: baryon bench overhead --json
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = OverheadPlan(MODEL, streams=streams, output_tokens=output_tokens, rounds=rounds)
     try:
         others = Peers(router or which("vllm-router"), ray_serve_llm_is_installed()) if peers else Peers(None, False)

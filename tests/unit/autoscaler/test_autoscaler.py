@@ -89,6 +89,17 @@ def test_one_at_a_time_goes_and_only_after_a_cold_start_without_need() -> None:
     assert "not needed" in drops[0].reason
 
 
+def test_what_was_asked_for_last_serves_as_long_as_it_took_to_come() -> None:
+    world = World(running=2)
+    world.run(1.0 * ONE_REPLICA_RPS, 300)
+    world.run(6.0 * ONE_REPLICA_RPS, 20)
+    world.run(1.0 * ONE_REPLICA_RPS, 600)
+    changes = [(d.now_s, d.desired - d.running - d.starting) for d in world.decisions]
+    last_up_s = max(now_s for now_s, change in changes if change > 0)
+    first_down_s = min(now_s for now_s, change in changes if change < 0)
+    assert 120 <= first_down_s - last_up_s <= 200
+
+
 def test_a_steady_load_is_settled_on_and_never_comes_back_to_a_count_that_was_left() -> None:
     for part in range(10):
         world = World(running=5)
