@@ -141,17 +141,15 @@ def test_gateways_serve_from_their_snapshot_while_state_is_away(cluster: Cluster
 
 
 def test_an_engine_that_dies_is_replaced_with_the_cause_in_status(cluster: ClusterProcess) -> None:
-    replica, members = "", list[Member]()
+    found: dict[str, list[Member]] = {}
 
     def core_is_seen() -> bool:
-        nonlocal replica
-        for replica, pid in cluster.replicas(TINY).items():
-            members[:] = cluster.engine_members(pid)
-            if any("EngineCore" in member.title for member in members):
-                return True
-        return False
+        trees = {replica: cluster.engine_members(pid) for replica, pid in cluster.replicas(TINY).items()}
+        found.update({r: tree for r, tree in trees.items() if any("EngineCore" in member.title for member in tree)})
+        return bool(found)
 
     wait_for(core_is_seen, 60, f"the engine core is among the replica's processes: {cluster.status()}")
+    (replica, members), *_ = found.items()
     core = next(member for member in members if "EngineCore" in member.title)
     os.kill(core.pid, signal.SIGKILL)
     wait_for(lambda: not any(map(is_alive, members)), 10, "nothing of the old engine is left")
