@@ -37,15 +37,13 @@ class Autoscaler:
         self._judged_met = 0.0
         self._late_until_s = -math.inf
         self._last_up_s = -math.inf
-        self._one_request = 0.0
 
     def decide(self, seen: Observation) -> Decision:
         interval_s = max(1e-3, seen.now_s - seen.since_s)
         horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)
         rate = seen.arrived_requests / interval_s
         self._forecast.add(seen.now_s, rate, max(1.0, seen.arrived_requests) / interval_s**2, horizon_s)
-        self._one_request = seen.shape.load(seen.speed)
-        load = rate * self._one_request
+        load = seen.shape.load(seen.speed, rate)
         full = bearable(seen.shape, seen.speed, self.goal.promise, seen.cache_tokens)
         if full.load <= 0:
             return self._stay(seen, load, horizon_s, full)
@@ -54,7 +52,7 @@ class Autoscaler:
 
     def _choose(self, seen: Observation, load: float, horizon_s: float, full: Bearable) -> Decision:
         bearable_load = self._trust * full.load
-        ahead = max(self._ahead(after_s) for after_s in (0.0, horizon_s))
+        ahead = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s))
         late = self._late_s(seen, horizon_s, bearable_load) / horizon_s
         wanted = math.ceil((ahead + late) / bearable_load)
         kept = self._kept(seen, horizon_s)
@@ -69,11 +67,11 @@ class Autoscaler:
         clipped = self.goal.limits.clip(desired)
         if clipped != desired:
             reason += f"; limited to {clipped}"
-        return self._decision(seen, clipped, load, ahead, Bearable(bearable_load, 0.0, full.bound), reason)
+        return self._decision(seen, clipped, load, ahead, full._replace(load=bearable_load), reason)
 
-    def _ahead(self, after_s: float) -> float:
+    def _ahead(self, seen: Observation, after_s: float) -> float:
         """Replicas kept busy then. Rates are forecast and not loads: what an average request takes is still learned."""
-        return self._one_request * self._forecast.quantile(after_s, FORECAST_LEVEL)
+        return seen.shape.load(seen.speed, self._forecast.quantile(after_s, FORECAST_LEVEL))
 
     def _has_served(self, now_s: float, horizon_s: float) -> bool:
         return now_s - self._last_up_s >= 2 * horizon_s
@@ -83,13 +81,14 @@ class Autoscaler:
         promised_s = max(1, seen.running) * self.goal.promise.ttft_ms / 1000
         if seen.waiting_ms / 1000 <= promised_s:
             return 0.0
-        grows_s = max(0.0, self._one_request * self._forecast.mean(0.0) - seen.running * bearable_load) * horizon_s
+        load = seen.shape.load(seen.speed, self._forecast.mean(0.0))
+        grows_s = max(0.0, load - seen.running * bearable_load) * horizon_s
         return seen.waiting_ms / 1000 + grows_s
 
     def _kept(self, seen: Observation, horizon_s: float) -> int:
         """What is needed within the stricter promise, at most of the last cold start and of the next."""
         strict = bearable(seen.shape, seen.speed, self.goal.promise.stricter(LEAVING_PART), seen.cache_tokens)
-        most = max(self._ahead(after_s) for after_s in (0.0, horizon_s / 2, horizon_s))
+        most = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s / 2, horizon_s))
         needed = math.ceil(most / (self._trust * strict.load)) if strict.load > 0 else self.goal.limits.most
         self._needed.append((seen.now_s, needed))
         while self._needed[0][0] < seen.now_s - horizon_s:
@@ -101,7 +100,8 @@ class Autoscaler:
 
         Requests that finish in the time of a horizon after work had to wait say nothing of this.
         """
-        share = self._one_request * self._forecast.mean(0.0) / max(1, seen.running) / (self._trust * full.load)
+        load = seen.shape.load(seen.speed, self._forecast.mean(0.0))
+        share = load / max(1, seen.running) / (self._trust * full.load)
         if share > 1 or seen.running == 0:
             self._late_until_s = seen.now_s + horizon_s
         if seen.now_s < self._late_until_s:
@@ -121,7 +121,7 @@ class Autoscaler:
     def _stay(self, seen: Observation, load: float, horizon_s: float, full: Bearable) -> Decision:
         have = self.goal.limits.clip(seen.running + seen.starting)
         reason = f"one request alone misses the SLO ({full.bound}): no number of replicas keeps it"
-        return self._decision(seen, have, load, self._ahead(horizon_s), full, reason)
+        return self._decision(seen, have, load, self._ahead(seen, horizon_s), full, reason)
 
     def _decision(
         self, seen: Observation, desired: int, load: float, ahead: float, bears: Bearable, reason: str

@@ -2,7 +2,7 @@
 
 import math
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from cluster.commands.simulation_table import simulated, table_of
 from cluster.simulator.named import PolicyError, policies_named
 from cluster.simulator.scaling.catalogue import SCALERS
 from cluster.simulator.scaling.protocol import Protocol, load_protocol
-from cluster.simulator.scaling.run import ScalerFactory, ScalingRow, ScalingRun
+from cluster.simulator.scaling.runs import Run, row_of
 from cluster.simulator.scaling.workload import Workload, of_trace
 from cluster.simulator.trace import open_trace
 from cluster.simulator.trace_request import TraceError
@@ -29,18 +29,6 @@ COLUMNS = (
     ("flaps", "flaps", "{:.1f} ± {:.1f}", 1),
     ("TTFT p99 ms", "ttft_p99_ms", "{:,.0f} ± {:,.0f}", 1),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    policy: str
-    factory: ScalerFactory
-    workload: Workload
-    seed: int
-
-
-def row_of(run: Run) -> ScalingRow:
-    return ScalingRun(run.workload, run.factory, run.seed).row(run.policy)
 
 
 def autoscaling(

@@ -14,10 +14,10 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from cluster.commands.simulate_autoscaling import Run, row_of
 from cluster.simulator.parallel import rows_of
 from cluster.simulator.scaling.catalogue import SCALERS
 from cluster.simulator.scaling.protocol import load_protocol
+from cluster.simulator.scaling.runs import Run, row_of
 from cluster.simulator.scaling.workload import Workload
 from cluster.simulator.summary import interval
 

@@ -5,19 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cluster.checked_yaml import load_yaml
+from cluster.config import Section
 from cluster.simulator.trace_request import TraceRequest
 
 LEAST_TOKENS = 16
 LONGEST = 4.0
 BLOCK_TOKENS = 16
 SHARED_FROM = -1
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Lengths(Section):
