@@ -10,7 +10,7 @@ took to come.
 import math
 from collections import deque
 
-from cluster.autoscaler.capacity import Bearable, bearable
+from cluster.autoscaler.capacity import Bearable, Promise, bearable
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Observation
 from cluster.autoscaler.forecast import Forecast
@@ -41,10 +41,10 @@ class Autoscaler:
     def decide(self, seen: Observation) -> Decision:
         interval_s = max(1e-3, seen.now_s - seen.since_s)
         horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)
-        rate = seen.arrived_requests / interval_s
-        self._forecast.add(seen.now_s, rate, max(1.0, seen.arrived_requests) / interval_s**2, horizon_s)
-        load = seen.shape.load(seen.speed, rate)
-        full = bearable(seen.shape, seen.speed, self.goal.promise, seen.cache_tokens)
+        rate = seen.demand.arrived_requests / interval_s
+        self._forecast.add(seen.now_s, rate, max(1.0, seen.demand.arrived_requests) / interval_s**2, horizon_s)
+        load = seen.demand.load(rate)
+        full = self._bearable(seen, self.goal.promise)
         if full.load <= 0:
             return self._stay(seen, load, horizon_s, full)
         self._judge(seen, full, horizon_s)
@@ -69,9 +69,12 @@ class Autoscaler:
             reason += f"; limited to {clipped}"
         return self._decision(seen, clipped, load, ahead, full._replace(load=bearable_load), reason)
 
+    def _bearable(self, seen: Observation, promise: Promise) -> Bearable:
+        return bearable(seen.demand.shape, seen.demand.speed, promise, seen.cache_tokens)
+
     def _ahead(self, seen: Observation, after_s: float) -> float:
         """Replicas kept busy then. Rates are forecast and not loads: what an average request takes is still learned."""
-        return seen.shape.load(seen.speed, self._forecast.quantile(after_s, FORECAST_LEVEL))
+        return seen.demand.load(self._forecast.quantile(after_s, FORECAST_LEVEL))
 
     def _has_served(self, now_s: float, horizon_s: float) -> bool:
         return now_s - self._last_up_s >= 2 * horizon_s
@@ -79,15 +82,15 @@ class Autoscaler:
     def _late_s(self, seen: Observation, horizon_s: float, bearable_load: float) -> float:
         """Seconds of one replica's work that wait longer than promised, and will when help is there."""
         promised_s = max(1, seen.running) * self.goal.promise.ttft_ms / 1000
-        if seen.waiting_ms / 1000 <= promised_s:
+        if seen.demand.waiting_ms / 1000 <= promised_s:
             return 0.0
-        load = seen.shape.load(seen.speed, self._forecast.mean(0.0))
+        load = seen.demand.load(self._forecast.mean(0.0))
         grows_s = max(0.0, load - seen.running * bearable_load) * horizon_s
-        return seen.waiting_ms / 1000 + grows_s
+        return seen.demand.waiting_ms / 1000 + grows_s
 
     def _kept(self, seen: Observation, horizon_s: float) -> int:
         """What is needed within the stricter promise, at most of the last cold start and of the next."""
-        strict = bearable(seen.shape, seen.speed, self.goal.promise.stricter(LEAVING_PART), seen.cache_tokens)
+        strict = self._bearable(seen, self.goal.promise.stricter(LEAVING_PART))
         most = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s / 2, horizon_s))
         needed = math.ceil(most / (self._trust * strict.load)) if strict.load > 0 else self.goal.limits.most
         self._needed.append((seen.now_s, needed))
@@ -100,15 +103,15 @@ class Autoscaler:
 
         Requests that finish in the time of a horizon after work had to wait say nothing of this.
         """
-        load = seen.shape.load(seen.speed, self._forecast.mean(0.0))
+        load = seen.demand.load(self._forecast.mean(0.0))
         share = load / max(1, seen.running) / (self._trust * full.load)
         if share > 1 or seen.running == 0:
             self._late_until_s = seen.now_s + horizon_s
         if seen.now_s < self._late_until_s:
             self._judged_requests, self._judged_met = 0, 0.0
             return
-        self._judged_requests += seen.finished_requests
-        self._judged_met += seen.attained * seen.finished_requests
+        self._judged_requests += seen.demand.finished_requests
+        self._judged_met += seen.demand.met_requests
         if self._judged_requests < JUDGED_REQUESTS:
             return
         attained = self._judged_met / self._judged_requests

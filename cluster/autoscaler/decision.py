@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from cluster.autoscaler.capacity import Promise, Shape, Speed
+from cluster.autoscaler.capacity import Promise
+from cluster.autoscaler.demand import Demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +19,25 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One model, since the last look. Times in seconds of one clock; work in milliseconds of one replica.
+    """One model, since the last look. Times in seconds of one clock.
 
-    `arrived_requests` is what came, served or not; `shape` an average request of late. `waiting_ms`: prefill work that
-    waits in gateways and replicas. `running`: replicas that serve; `starting`: asked for and not ready; `leaving`:
-    still draining. `attained`: the share of finished requests that met the SLO, of `finished_requests`.
+    `cache_tokens`: what the KV cache of a replica holds. `running`: replicas that serve; `starting`: asked for and not
+    ready; `leaving`: still draining.
     """
 
     now_s: float
     since_s: float
-    arrived_requests: float
-    shape: Shape
-    speed: Speed
+    demand: Demand
     cache_tokens: float
-    waiting_ms: float
     running: int
     starting: int
     leaving: int
-    finished_requests: int
-    attained: float
+
+    @property
+    def attained(self) -> float:
+        """The share of finished requests that met the SLO."""
+        demand = self.demand
+        return demand.met_requests / demand.finished_requests if demand.finished_requests else 1.0
 
 
 @dataclass(frozen=True, slots=True)

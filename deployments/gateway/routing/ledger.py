@@ -199,6 +199,14 @@ class Ledger:
         """This gateway's own, over all replicas."""
         return sum(account.ours for account in self._accounts.values())
 
+    def own_requests(self) -> dict[str, int]:
+        """This gateway's own, by replica."""
+        return {replica: account.ours for replica, account in self._accounts.items() if account.ours}
+
+    def own_queue_ms(self, now_ms: float) -> float:
+        """Prefill work of this gateway's own requests that waits, over all replicas."""
+        return sum(max(0.0, account.queue_ms(now_ms) - account.theirs_queued_ms) for account in self._accounts.values())
+
     def theirs(self) -> list[OthersLoad]:
         """What others have on each replica that was ever heard of."""
         return [account.theirs() for account in self._accounts.values() if account.heard_ms]

@@ -8,11 +8,22 @@ from cluster.autoscaler.autoscaler import Autoscaler
 from cluster.autoscaler.capacity import Promise, Shape, Speed, bearable
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Limits, Observation
+from cluster.autoscaler.demand import Demand
 
 SPEED = Speed(step_ms=15, step_ms_per_sequence=0.03, step_ms_per_ktoken=0.04)
 CHAT = Shape(prefill_ms=220, prefill_ms_squared=70_000, output_tokens=400, context_tokens=4_200)
 PROMISE = Promise(ttft_ms=2_000, tpot_ms=100)
 CACHE_TOKENS = 240_000
+DEMAND = Demand(
+    arrived_requests=0,
+    finished_requests=10,
+    met_requests=10,
+    waiting_requests=0,
+    waiting_ms=0.0,
+    shape=CHAT,
+    speed=SPEED,
+    remembered_requests=100.0,
+)
 ONE_REPLICA_RPS = bearable(CHAT, SPEED, PROMISE, CACHE_TOKENS).requests_per_s
 INTERVAL_S = 5.0
 
@@ -35,18 +46,13 @@ class World:
         seen = Observation(
             now_s=self.now_s,
             since_s=self.now_s - INTERVAL_S,
-            arrived_requests=rate_rps * INTERVAL_S,
-            shape=CHAT,
-            speed=SPEED,
+            demand=replace(DEMAND, arrived_requests=round(rate_rps * INTERVAL_S), **changed),  # type: ignore[arg-type]
             cache_tokens=CACHE_TOKENS,
-            waiting_ms=0.0,
             running=self.running,
             starting=len(self.starting),
             leaving=0,
-            finished_requests=10,
-            attained=1.0,
         )
-        decision = self.autoscaler.decide(replace(seen, **changed))  # type: ignore[arg-type]
+        decision = self.autoscaler.decide(seen)
         have = self.running + len(self.starting)
         self.starting += [self.now_s + self.cold_s] * (decision.desired - have)
         self.running -= max(0, have - decision.desired)
@@ -139,7 +145,7 @@ def test_a_missed_slo_at_a_bearable_load_makes_a_replica_bear_less() -> None:
     world = World(running=4)
     before = world.run(2 * ONE_REPLICA_RPS, 120).bearable_load
     for _ in range(40):
-        world.step(2 * ONE_REPLICA_RPS, attained=0.5)
+        world.step(2 * ONE_REPLICA_RPS, met_requests=5)
     assert world.decisions[-1].bearable_load < 0.85 * before
 
 
