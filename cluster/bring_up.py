@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from cluster.config import BaryonConfig
+from cluster.config import BaryonConfig, Replicas
 from cluster.live_state import LiveState
 from cluster.placement import Node, Refusal, largest_node_gpus
 from cluster.plan import plan_placement
@@ -24,6 +24,7 @@ from engine.launch import Device
 from engine.process_tree import Member, is_alive, read_member
 
 POLL_S = 0.3
+ONE = Replicas(min=1)
 FAILED = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
 
 
@@ -62,11 +63,17 @@ def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
 
 
 def placement_of(config: BaryonConfig, nodes: list[Node], auto: Device) -> Refusal | None:
-    """Whether `replicas.min` of every model fits beside gateways and state."""
+    """Whether `replicas.min` of every model fits beside gateways and state, and one of each that begins at zero."""
     small = SMALL_CPUS * (config.gateway.processes + 1)
     usable = [Node(nodes[0].name, nodes[0].gpus, nodes[0].cpus - small), *nodes[1:]] if nodes else []
-    placed = plan_placement([(model, device_of(model, auto)) for model in config.models], usable)
-    return placed if isinstance(placed, Refusal) else None
+    always = [(model, device_of(model, auto)) for model in config.models]
+    at_zero = [(model, device) for model, device in always if not model.replicas.min]
+    woken = [[(model.model_copy(update={"replicas": ONE}), device)] for model, device in at_zero]
+    for models in (always, *woken):
+        placed = plan_placement(models, usable)
+        if isinstance(placed, Refusal):
+            return placed
+    return None
 
 
 def this_machine(config: BaryonConfig) -> Node:

@@ -33,16 +33,16 @@ class GatewayConfig(Section):
 
 
 class Replicas(Section):
-    """How many replicas of a model: at least `min`, at most `max`."""
+    """How many replicas of a model: at least `min`, at most `max`. With `min: 0` a request wakes it."""
 
-    min: int = Field(1, ge=1)
+    min: int = Field(1, ge=0)
     max: int = Field(1, ge=1)
 
     @model_validator(mode="before")
     @classmethod
     def _max_follows_min(cls, value: Any) -> Any:
         if isinstance(value, dict) and "max" not in value and isinstance(value.get("min"), int):
-            return {**value, "max": value["min"]}
+            return {**value, "max": max(1, value["min"])}
         return value
 
     @model_validator(mode="after")
@@ -59,8 +59,18 @@ class Slo(Section):
     tpot_ms: float = Field(100, gt=0)
 
 
+class Wake(Section):
+    """What happens to requests of a model that is at zero: how long each waits for a replica, and how many at once."""
+
+    max_wait_s: float = Field(300, gt=0)
+    max_waiting: int = Field(64, ge=1)
+
+
 class ModelConfig(Section):
-    """One model. `engine_args` are vLLM's own, checked against its argument list."""
+    """One model. `engine_args` are vLLM's own, checked against its argument list.
+
+    Of models that want the same GPUs, one with a higher `priority` goes first.
+    """
 
     name: str = Field(min_length=1, max_length=200)
     source: str = ""
@@ -71,6 +81,8 @@ class ModelConfig(Section):
     pipeline_parallel_size: int = Field(1, ge=1)
     nodes_per_replica: int | None = Field(None, ge=1)
     replicas: Replicas = Replicas()
+    wake: Wake = Wake()
+    priority: int = 0
     slo: Slo = Slo()
     max_in_flight: int = Field(256, ge=1)
     cpus_per_replica: float | None = Field(None, gt=0)
@@ -133,12 +145,16 @@ class StateConfig(Section):
 
 
 class RayConfig(Section):
-    """The Ray cluster that `baryon up` starts on this machine. Counts None: what the machine has."""
+    """The Ray cluster that `baryon up` starts on this machine. Counts None: what the machine has.
+
+    `max_gpus`: what the whole cluster may grow to where nodes are added on demand; None: what it has.
+    """
 
     dashboard_host: str = "127.0.0.1"
     dashboard_port: int = Field(8265, ge=1, le=65535)
     num_cpus: int | None = Field(None, ge=1)
     num_gpus: int | None = Field(None, ge=0)
+    max_gpus: int | None = Field(None, ge=0)
 
 
 class BaryonConfig(Section):

@@ -50,6 +50,12 @@ class LiveState:
             return None
         return snapshot
 
+    def decisions(self, model: str, limit: int, *, changes_only: bool) -> list[dict[str, Any]]:
+        """The autoscaler's last decisions on a model, newest first."""
+        call = self._handle("State", "state").decisions.remote(model, limit, changes_only)
+        decisions: list[dict[str, Any]] = call.result(timeout_s=CALL_TIMEOUT_S)
+        return decisions
+
     def first_replica(self, application: str) -> dict[str, Any]:
         """What the application's replica tells gateways: its URL and token among others."""
         call = self._handle("Replica", application).record_replica_metadata.remote()

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config import BaryonConfig, ModelConfig, application_name
-from cluster.placement import nodes_per_replica, replica_resources
+from cluster.placement import nodes_per_replica, replica_resources, replica_shape
 from engine.launch import Device
 
 ROUTER_PATH = "deployments.membership_router:MembershipRouter"
+POLICY_PATH = "deployments.scaling_policy:ScalingPolicy"
 SMALL_CPUS = 0.05
 MAX_ONGOING_REQUESTS = 100_000
 HEALTH_CHECK_PERIOD_S = 1.0
@@ -69,14 +70,22 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 "ray_actor_options": {"num_cpus": SMALL_CPUS},
                 "health_check_period_s": HEALTH_CHECK_PERIOD_S,
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
-                "user_config": {"models": [_card(model) for model in config.models]},
+                "user_config": {
+                    "models": [_card(model, where) for model in config.models],
+                    "limits": {
+                        "max_gpus": config.ray.max_gpus,
+                        "reserved_cpus": SMALL_CPUS * (config.gateway.processes + 1),
+                    },
+                },
             }
         ],
     }
 
 
-def _card(model: ModelConfig) -> dict[str, Any]:
-    """What the catalogue says of a model."""
+def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
+    """What the catalogue says of a model: to clients, and to the autoscaler."""
+    device = device_of(model, where.auto_device)
+    shape = replica_shape(model, device, nodes_per_replica(model, device, where.largest_node_gpus))
     return {
         "name": model.name,
         "application": application_name(model.name),
@@ -84,6 +93,11 @@ def _card(model: ModelConfig) -> dict[str, Any]:
         "source": model.source,
         "slo": model.slo.model_dump(),
         "max_model_len": model.engine_args.get("max_model_len"),
+        "replicas": model.replicas.model_dump(),
+        "wake": model.wake.model_dump() if model.replicas.min == 0 else None,
+        "priority": model.priority,
+        "needs": {"GPU": sum(gpus for gpus, _ in shape.bundles), "CPU": sum(cpus for _, cpus in shape.bundles)},
+        "drain_timeout_s": model.drain_timeout_s,
     }
 
 
@@ -135,7 +149,10 @@ def _model(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
                 "autoscaling_config": {
                     "min_replicas": model.replicas.min,
                     "max_replicas": model.replicas.max,
-                    "initial_replicas": model.replicas.min,
+                    "upscale_delay_s": 0,
+                    "downscale_delay_s": 0,
+                    "downscale_to_zero_delay_s": 0,
+                    "policy": {"policy_function": POLICY_PATH},
                 },
                 **resources,
             }

@@ -195,6 +195,7 @@ class Replica:
         self._stages.enter("warm_up", "first token")
         self._max_model_len = await self._probe.max_model_len()
         self._kv_cache_tokens = await self._probe.kv_cache_tokens()
+        self._stages.learned(self._kv_cache_tokens)
         if not await self._probe.canary(WARM_UP_TIMEOUT_S):
             if self._engine.ended.is_set():
                 raise EngineFailed(self._engine.failure())

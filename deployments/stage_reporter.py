@@ -43,6 +43,10 @@ class StageReporter:
         self._report = replace(self._report, stage=stage, detail=detail)
         self._news.set()
 
+    def learned(self, kv_cache_tokens: int | None) -> None:
+        """What the engine has told of itself goes out with the next report."""
+        self._report = replace(self._report, kv_cache_tokens=kv_cache_tokens)
+
     async def failed(self, cause: str, message: str) -> None:
         """Report why this replica gives up, waiting for state at most `SEND_TIMEOUT_S`."""
         self._task.cancel()

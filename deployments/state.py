@@ -2,31 +2,61 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
+
+from cluster.autoscaler.demand import Demand
+from deployments.scaled_model import ScalingCard
+from deployments.scaling import Scaling, Site
+from deployments.scaling_metrics import ScalingMetrics
+from deployments.scaling_store import ScalingStore
 from deployments.state_store import FailureReport, ReplicaReport, StateStore
+from deployments.targets import read_targets, write_targets
+
+logger = logging.getLogger(__name__)
 
 APPLICATION = "state"
 WATCH_TIMEOUT_S = 20.0
 REPORT_PERIOD_S = 5.0
 SILENT_REPLICA_IS_LOST_S = 4 * REPORT_PERIOD_S
+DECISION_PERIOD_S = 5.0
+DECISIONS_SHOWN = 20
+HEAD_RESOURCE = "node:__internal_head__"
 
 
 class State:
-    """Model catalogue and start-up stages, with a version that gateways long-poll."""
+    """Model catalogue and start-up stages, with a version that gateways long-poll; replica counts."""
 
     def __init__(self, path: str) -> None:
         self._store = StateStore(Path(path))
+        self._scaling_store = ScalingStore(Path(path))
+        self._scaling = Scaling(self._scaling_store, read_targets())
+        self._metrics = ScalingMetrics()
+        self._limits: dict[str, Any] = {}
+        self._began_s = time.time()
+        self._written: dict[str, int] = {}
+        self._view: dict[str, Any] = {}
         self._epoch = secrets.token_hex(4)
         self._changes = 0
         self._changed = asyncio.Condition()
+        self._writing = asyncio.Lock()
+        self._deciding: asyncio.Task[None] | None = None
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """`user_config["models"]` is the catalogue: `baryon apply` changes it without restarting anything."""
         self._store.replace_catalogue(user_config["models"])
+        self._limits = user_config["limits"]
+        self._scaling.replace_models([ScalingCard.of(card) for card in user_config["models"]], time.time())
+        await self._tell_targets()
         await self._publish()
+        if self._deciding is None:
+            self._deciding = asyncio.create_task(self._decide_for_ever())
 
     async def watch(self, known_version: str) -> dict[str, Any]:
         """The snapshot, as soon as its version differs from `known_version` or after `WATCH_TIMEOUT_S`.
@@ -47,19 +77,33 @@ class State:
             "models": self._store.catalogue(),
             "replicas": self._store.replicas(),
             "failures": self._store.failures(),
+            "scaling": self._scaling.view(),
         }
+
+    async def decisions(self, model: str, limit: int = DECISIONS_SHOWN, changes_only: bool = False) -> list[Any]:
+        """The autoscaler's, newest first, each with what it saw and why."""
+        return self._scaling_store.decisions(model, limit, changes_only=changes_only)
+
+    async def report_demand(self, gateway_id: str, demands: dict[str, Demand]) -> None:
+        """Sent every second by each gateway, and at once when a request waits for a model at zero."""
+        if self._scaling.tell(gateway_id, demands, time.time()):
+            self._scaling.wake(await self._site(), time.time())
+            await self._tell_targets()
 
     async def report_replica(self, report: ReplicaReport) -> None:
         """Sent at each change of stage, and every `REPORT_PERIOD_S` as a sign of life."""
         if self._store.record_replica(report):
+            self._scaling.see_replicas(self._heard_of())
             await self._publish()
 
     async def report_failure(self, report: FailureReport) -> None:
         self._store.record_failure(report)
+        self._scaling.see_replicas(self._heard_of())
         await self._publish()
 
     async def report_stopped(self, replica_id: str) -> None:
         self._store.forget_replica(replica_id)
+        self._scaling.see_replicas(self._heard_of())
         await self._publish()
 
     @property
@@ -71,6 +115,48 @@ class State:
             self._changes += 1
             self._changed.notify_all()
 
+    async def _decide_for_ever(self) -> None:
+        """Nothing that fails here ends it: counts stay as they are until the next time."""
+        while True:
+            await asyncio.sleep(DECISION_PERIOD_S)
+            try:
+                await self._decide()
+            except Exception:
+                logger.exception("no decision this time, every count stays")
+
+    async def _decide(self) -> None:
+        self._scaling.see_replicas(self._heard_of())
+        self._scaling.decide(await self._site(), time.time())
+        self._scaling_store.trim()
+        self._metrics.publish(self._scaling)
+        await self._tell_targets()
+
+    async def _tell_targets(self) -> None:
+        """To Serve's controller, and to gateways what they should know of it."""
+        async with self._writing:
+            targets = self._scaling.targets()
+            if targets != self._written:
+                await asyncio.to_thread(write_targets, targets)
+                self._written = targets
+        view = self._scaling.view()
+        if view != self._view:
+            self._view = view
+            await self._publish()
+
+    async def _site(self) -> Site:
+        """What Ray has, less what gateways and state take; or the GPUs that it may grow to."""
+        nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
+        head = next((node["NodeID"] for node in nodes if HEAD_RESOURCE in node["Resources"]), "")
+        if self._limits["max_gpus"] is not None:
+            return Site({"GPU": self._limits["max_gpus"]}, head)
+        total = {name: sum(node["Resources"].get(name, 0.0) for node in nodes) for name in ("GPU", "CPU")}
+        return Site({**total, "CPU": total["CPU"] - self._limits["reserved_cpus"]}, head)
+
+    def _heard_of(self) -> list[Mapping[str, Any]]:
+        """Replicas of this cluster: rows of an earlier one have not been seen since."""
+        return [row for row in self._store.replicas() if row["seen_at_s"] >= self._began_s]
+
     def __del__(self) -> None:
         if hasattr(self, "_store"):
             self._store.close()
+            self._scaling_store.close()

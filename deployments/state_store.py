@@ -11,6 +11,7 @@ import orjson
 
 FAILURES_KEPT_PER_MODEL = 20
 
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS model (name TEXT PRIMARY KEY, position INTEGER NOT NULL, card BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS replica (
@@ -23,7 +24,8 @@ CREATE TABLE IF NOT EXISTS replica (
     detail TEXT NOT NULL,
     started_at_s REAL NOT NULL,
     seen_at_s REAL NOT NULL,
-    stages BLOB NOT NULL
+    stages BLOB NOT NULL,
+    kv_cache_tokens INTEGER
 );
 CREATE TABLE IF NOT EXISTS failure (
     id INTEGER PRIMARY KEY,
@@ -38,7 +40,10 @@ CREATE TABLE IF NOT EXISTS failure (
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """What a replica says of itself. `stages` maps each stage entered so far to the seconds spent in it."""
+    """What a replica says of itself. `stages` maps each stage entered so far to the seconds spent in it.
+
+    `kv_cache_tokens`: what its KV cache holds, once that is known.
+    """
 
     replica_id: str
     model: str
@@ -49,6 +54,7 @@ class ReplicaReport:
     detail: str
     started_at_s: float
     stages: Mapping[str, float]
+    kv_cache_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,9 @@ class StateStore:
         path.chmod(0o600)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
+        if self._connection.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+            self._connection.execute("DROP TABLE IF EXISTS replica")  # replicas tell again within seconds
+            self._connection.execute(f"PRAGMA user_version={_VERSION}")
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -106,7 +115,7 @@ class StateStore:
         row = asdict(report) | {"stages": orjson.dumps(dict(report.stages)), "seen_at_s": self._now_s()}
         self._connection.execute(
             "INSERT OR REPLACE INTO replica VALUES (:replica_id, :model, :node_id, :pid, :engine, :stage, :detail,"
-            " :started_at_s, :seen_at_s, :stages)",
+            " :started_at_s, :seen_at_s, :stages, :kv_cache_tokens)",
             row,
         )
         return known is None or (known["stage"], known["detail"]) != (report.stage, report.detail)

@@ -18,6 +18,10 @@ class ColdStart:
         self._taken_s.append(seconds)
 
     @property
+    def is_known(self) -> bool:
+        return bool(self._taken_s)
+
+    @property
     def expected_s(self) -> float:
         if not self._taken_s:
             return self._prior_s

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cluster.autoscaler.capacity import Shape, Speed
+
+SAMPLED_AT_MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Demand:
 
 
 def together(demands: Sequence[Demand]) -> Demand:
-    """Of several gateways, or of one at several times: sums, and averages weighted by what each remembers.
+    """Of several gateways: sums, and averages weighted by what each remembers.
 
     Raises:
         ValueError: there is nothing to add up.
@@ -57,6 +59,19 @@ def together(demands: Sequence[Demand]) -> Demand:
         remembered_requests=sum(demand.remembered_requests for demand in demands),
         in_flight=dict(in_flight),
         sampled=tuple(request for demand in demands for request in demand.sampled),
+    )
+
+
+def after(earlier: Demand | None, later: Demand) -> Demand:
+    """One gateway's, told in two parts: sums of both, and what was true last."""
+    if earlier is None:
+        return later
+    return replace(
+        later,
+        arrived_requests=earlier.arrived_requests + later.arrived_requests,
+        finished_requests=earlier.finished_requests + later.finished_requests,
+        met_requests=earlier.met_requests + later.met_requests,
+        sampled=(*earlier.sampled, *later.sampled)[-SAMPLED_AT_MOST:],
     )
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from cluster.bring_up import head_of
 from cluster.commands.output import FAILED, NOT_RUNNING, console, fail, print_json
+from cluster.commands.why import decisions_of, print_why
 from cluster.live_state import LiveState
 from cluster.run_folder import RunRecord, default_run_folder
 from cluster.serve_api import ServeApi, ServeApiError
@@ -15,30 +16,36 @@ from cluster.serve_api import ServeApi, ServeApiError
 FAILURES_SHOWN = 5
 
 
-def status(json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+def status(
+    json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Why each model has as many replicas as it has.")] = False,
+) -> None:
     """What runs, in which stage, and the cause of the last failures.
 
-    Example: baryon status --json
+    Example: baryon status --why
     """
     folder = default_run_folder()
     record = folder.read()
     if record is None or head_of(record) is None:
         fail(f"no cluster is running from {folder.path}", NOT_RUNNING)
     try:
-        document = read_status(record)
+        document = read_status(record, with_decisions=why)
     except ServeApiError as error:
         fail(str(error), FAILED)
     if json:
         print_json(document)
+    elif why:
+        print_why(document["models"], document["decisions"])
     else:
         _print(document)
 
 
-def read_status(record: RunRecord) -> dict[str, Any]:
-    """Applications as Serve sees them, replicas and failures as they reported them."""
+def read_status(record: RunRecord, *, with_decisions: bool = False) -> dict[str, Any]:
+    """Applications as Serve sees them, replicas and failures as they reported them; the autoscaler's decisions."""
     applications = ServeApi(record.dashboard_url).applications()
     with LiveState(record.gcs_address) as state:
         snapshot = state.snapshot()
+        decisions = decisions_of(state, snapshot) if with_decisions and snapshot else {}
     return {
         "endpoint": f"{record.gateway_url}/v1",
         "dashboard": record.dashboard_url,
@@ -48,6 +55,7 @@ def read_status(record: RunRecord) -> dict[str, Any]:
         "replicas": snapshot["replicas"] if snapshot else [],
         "failures": snapshot["failures"] if snapshot else [],
         "state_is_away": snapshot is None,
+        **({"decisions": decisions} if with_decisions else {}),
     }
 
 
