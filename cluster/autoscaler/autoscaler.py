@@ -4,7 +4,7 @@ Up: as many as bear what nine of ten forecasts stay below when a replica asked f
 work off by then what waits already. Down: one at a time, once all that was needed in the time of a cold start, and all
 that is forecast for the next, would have been kept within 0.8 of the SLO without it: a replica that is given up and
 wanted back costs a cold start, so nothing is given up for less. What was asked for last serves at least as long as it
-took to come.
+took to come. To zero: where that is allowed, once it is quiet (see `quiet.py`); and back as soon as anybody asks.
 """
 
 import math
@@ -14,6 +14,7 @@ from cluster.autoscaler.capacity import Bearable, Promise, bearable
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Observation
 from cluster.autoscaler.forecast import Forecast
+from cluster.autoscaler.quiet import Quiet
 
 FORECAST_LEVEL = 0.9
 LEAVING_PART = 0.8
@@ -31,6 +32,7 @@ class Autoscaler:
         self.goal = goal
         self.cold_start = cold_start
         self._forecast = Forecast()
+        self._quiet = Quiet()
         self._needed: deque[tuple[float, int]] = deque()
         self._trust = 1.0
         self._judged_requests = 0
@@ -43,19 +45,33 @@ class Autoscaler:
         horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)
         rate = seen.demand.arrived_requests / interval_s
         self._forecast.add(seen.now_s, rate, max(1.0, seen.demand.arrived_requests) / interval_s**2, horizon_s)
+        self._quiet.look(seen.since_s, seen.now_s, asked=_is_asked(seen))
         load = seen.demand.load(rate)
         full = self._bearable(seen, self.goal.promise)
+        if not seen.running + seen.starting and not self._wakes(seen, horizon_s):
+            return self._decision(seen, self.goal.limits.clip(0), load, 0.0, full, "nobody asks")
         if full.load <= 0:
             return self._stay(seen, load, horizon_s, full)
         self._judge(seen, full, horizon_s)
         return self._choose(seen, load, horizon_s, full)
 
+    def _wakes(self, seen: Observation, horizon_s: float) -> bool:
+        return _is_asked(seen) or self._is_expected(horizon_s)
+
+    def _is_expected(self, horizon_s: float) -> bool:
+        """A request in the time of a horizon from now on."""
+        return self._forecast.mean(horizon_s) * horizon_s >= 1
+
+    def _may_sleep(self, seen: Observation, horizon_s: float) -> bool:
+        quiet = self._quiet.is_worth_leaving(seen.now_s, self.cold_start.expected_s)
+        return quiet and not self._is_expected(horizon_s)
+
     def _choose(self, seen: Observation, load: float, horizon_s: float, full: Bearable) -> Decision:
         bearable_load = self._trust * full.load
         ahead = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s))
         late = self._late_s(seen, horizon_s, bearable_load) / horizon_s
-        wanted = math.ceil((ahead + late) / bearable_load)
-        kept = self._kept(seen, horizon_s)
+        wanted = max(1, math.ceil((ahead + late) / bearable_load))
+        kept = 0 if self._may_sleep(seen, horizon_s) else max(1, self._kept(seen, horizon_s))
         have = seen.running + seen.starting
         desired, reason = have, "enough"
         if wanted > have:
@@ -122,7 +138,9 @@ class Autoscaler:
         self._judged_requests, self._judged_met = 0, 0.0
 
     def _stay(self, seen: Observation, load: float, horizon_s: float, full: Bearable) -> Decision:
-        have = self.goal.limits.clip(seen.running + seen.starting)
+        have = self.goal.limits.clip(max(1, seen.running + seen.starting))
+        if seen.running and not seen.starting and self._may_sleep(seen, horizon_s):
+            have = self.goal.limits.clip(seen.running - 1)
         reason = f"one request alone misses the SLO ({full.bound}): no number of replicas keeps it"
         return self._decision(seen, have, load, self._ahead(seen, horizon_s), full, reason)
 
@@ -143,3 +161,8 @@ class Autoscaler:
             attained=seen.attained,
             reason=reason,
         )
+
+
+def _is_asked(seen: Observation) -> bool:
+    demand = seen.demand
+    return bool(demand.arrived_requests or demand.waiting_requests or sum(demand.in_flight.values()))

@@ -85,8 +85,14 @@ def service(shape: Shape, speed: Speed, requests_per_s: float) -> Service:
 
 
 def bearable(shape: Shape, speed: Speed, promise: Promise, cache_tokens: float) -> Bearable:
-    """`cache_tokens`: what the KV cache of a replica holds. Nothing is bearable where one request alone misses."""
-    most = 1 / max(shape.load(speed), 1e-12)
+    """`cache_tokens`: what the KV cache of a replica holds. Nothing is bearable where one request alone misses; of
+    requests that take nothing, as before the first of them, any number is.
+    """
+    alone = shape.load(speed)
+    if not alone:
+        broken = _broken(service(shape, speed, 0.0), promise, cache_tokens)
+        return Bearable(0.0, 0.0, broken) if broken else Bearable(1.0, math.inf, "all of its time")
+    most = 1 / alone
     low, high = 0.0, most
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -97,7 +103,7 @@ def bearable(shape: Shape, speed: Speed, promise: Promise, cache_tokens: float) 
     bound = _broken(service(shape, speed, high), promise, cache_tokens) or "all of its time"
     if low < most / 2**BISECTIONS * 2:
         return Bearable(0.0, 0.0, bound)
-    return Bearable(shape.load(speed, low), low, bound)
+    return Bearable(low * alone, low, bound)
 
 
 def _broken(at: Service, promise: Promise, cache_tokens: float) -> str:

@@ -109,13 +109,15 @@ class Forecast:
 
     def _as_yesterday(self, outlook: Outlook, ahead_s: float) -> float:
         then, there = (self._mean_of(outlook.now_s - DAY_S + shift_s) for shift_s in (0.0, ahead_s))
-        if not then or not there:
+        if then is None or there is None:
             return 0.0
-        return min(DAY_RATIO, max(1 / DAY_RATIO, outlook.mean_at(0.0) / then)) * there
+        now = outlook.mean_at(0.0)
+        ratio = now / then if then else DAY_RATIO if now else 1.0
+        return min(DAY_RATIO, max(1 / DAY_RATIO, ratio)) * there
 
-    def _mean_of(self, at_s: float) -> float:
+    def _mean_of(self, at_s: float) -> float | None:
         total, count = self._days.get(int(at_s // DAY_BIN_S), (0.0, 0))
-        return total / count if count else 0.0
+        return total / count if count else None
 
 
 class _Sums:
