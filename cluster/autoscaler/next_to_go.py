@@ -20,8 +20,9 @@ class Running:
 
 
 def next_to_go(model: str, replicas: Sequence[Running], head_node_id: str, count: int) -> list[str]:
-    """The first `count` that Serve would stop of this model, of all models' running replicas."""
+    """The first `count` that Serve would stop of this model. `replicas`: all that run, of all models, as they came."""
     on_node = Counter(replica.node_id for replica in replicas)
-    ours = sorted((replica for replica in replicas if replica.model == model), key=lambda one: -one.ready_s)
+    ours = [replica for replica in reversed(replicas) if replica.model == model]
+    ours.sort(key=lambda one: -one.ready_s)
     ours.sort(key=lambda one: (one.node_id == head_node_id, on_node[one.node_id]))
     return [replica.replica_id for replica in ours[:count]]
