@@ -7,6 +7,7 @@ from typing import Any
 from ray import serve
 
 from deployments.catalogue_view import model_cards
+from deployments.demand_reporter import DemandReporter
 from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.server import Gateway
@@ -33,6 +34,7 @@ class GatewayDeployment:
         self._first_snapshot = asyncio.Event()
         self._following = asyncio.create_task(self._follow_state())
         self._publishing = asyncio.create_task(self._publish_metrics())
+        self._reporting = asyncio.create_task(DemandReporter(self._gateway.app).run())
         await self._first_snapshot.wait()
         await self._gateway.start(host, port)
 
@@ -52,6 +54,7 @@ class GatewayDeployment:
         await self._gateway.drain(DRAIN_DEADLINE_S)
         self._following.cancel()
         self._publishing.cancel()
+        self._reporting.cancel()
         await self._membership.close()
 
     def _on_replicas(self, application: str, replicas: Any) -> None:

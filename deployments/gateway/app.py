@@ -1,4 +1,4 @@
-"""The path of a request, top to bottom: read → (who is it) → may it enter → which replica → relay → (account)."""
+"""Every route of the gateway. What generates is handed on to `inference.py`."""
 
 import asyncio
 import secrets
@@ -8,34 +8,31 @@ from random import Random
 
 import orjson
 
-from deployments.gateway.admission import admit
-from deployments.gateway.attempt import Attempt
+from cluster.autoscaler.demand import Demand
+from deployments.gateway.answer import Answer
 from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.errors import (
     GatewayError,
     engine_error,
-    engine_unavailable,
     method_not_allowed,
     model_not_found,
     route_not_found,
     shutting_down,
 )
 from deployments.gateway.http_server import ClientRequest, Headers, Response
+from deployments.gateway.inference import Backends, Inference
 from deployments.gateway.model_routers import ModelRouters, now_ms
-from deployments.gateway.relay import Outcome, Relay, engine_request
-from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
-from deployments.gateway.request import InferenceRequest, read_inference_request
+from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.request import read_inference_request
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
-from deployments.gateway.upstream import EngineConnection, EnginePool
+from deployments.gateway.upstream import EnginePool
+from deployments.gateway.waiting_room import WaitingRoom
 from engine.guard import GENERATION_ROUTES
 
 INFERENCE_ROUTES = frozenset(path for _, path in GENERATION_ROUTES)
 MODEL_ROUTE = b"/v1/models/"
 JSON: Headers = [(b"content-type", b"application/json")]
-REPLICAS_TRIED = 3
-SESSION_HEADER = b"x-baryon-session"
-EXPLAIN_HEADER = b"x-baryon-explain"
 
 
 class GatewayApp:
@@ -48,12 +45,13 @@ class GatewayApp:
         catalogue: Catalogue,
         random: Random | None = None,
     ) -> None:
-        self._settings = settings
         self._replicas = replicas
         self._catalogue = catalogue
         self._pool = EnginePool()
         self.routers = ModelRouters(random)
         self._suspects = Suspects(time.monotonic)
+        self.room = WaitingRoom()
+        self._backends = Backends(settings, catalogue, replicas, self.routers, self._suspects, self._pool, self.room)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
         self.draining = False
@@ -62,7 +60,7 @@ class GatewayApp:
         """Route on the raw path; what is not listed does not exist."""
         if request.path in INFERENCE_ROUTES:
             if request.method == b"POST":
-                task = asyncio.get_running_loop().create_task(self._infer(request, response))
+                task = asyncio.get_running_loop().create_task(self._infer(request, response, now_ms()))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             else:
@@ -84,103 +82,29 @@ class GatewayApp:
     def close(self) -> None:
         self._pool.close()
 
-    async def _infer(self, request: ClientRequest, response: Response) -> None:
+    def demand(self, at_ms: float) -> dict[str, Demand]:
+        """What was asked of each model since the last time, and who waits now."""
+        meters = {card.name: self.routers.of(card).meter for card in self._catalogue.cards()}
+        return {name: meter.take(self.room.take_wanting(name), at_ms) for name, meter in meters.items()}
+
+    async def _infer(self, request: ClientRequest, response: Response, arrived_ms: float) -> None:
         request_id = f"req-{secrets.token_hex(12)}".encode()
-        headers = response_headers(request, request_id)
+        answer = Answer(response, request.path, response_headers(request, request_id))
         try:
             if self.draining:
                 raise shutting_down()
-            inference = read_inference_request(request.path, request.body)
-            card = self._catalogue.get(inference.model)
+            asked = read_inference_request(request.path, request.body)
+            request.body = b""
+            card = self._catalogue.get(asked.model)
             if card is None:
-                raise model_not_found(inference.model, self._catalogue.names())
-            await self._relay_to_some_replica(card, inference, request, response, headers, request_id)
+                raise model_not_found(asked.model, self._catalogue.names())
+            await Inference(self._backends, card, asked, request, answer, request_id, arrived_ms).run()
         except GatewayError as error:
             if not response.client_is_gone:
-                response.send_error(error, headers)
+                answer.fail(error)
         except Exception:
-            if response.started:
-                response.abort()
-            else:
-                response.send_error(engine_error(), headers)
+            answer.fail(engine_error())
             raise
-
-    async def _relay_to_some_replica(
-        self,
-        card: ModelCard,
-        inference: InferenceRequest,
-        request: ClientRequest,
-        response: Response,
-        headers: Headers,
-        request_id: bytes,
-    ) -> None:
-        """Ask replicas in turn until one has sent a byte. No byte reaches the client before that."""
-        model = self.routers.of(card)
-        prompt = model.prompt(inference.prompt)
-        tried: set[str] = set()
-        for _ in range(REPLICAS_TRIED):
-            replicas = self._replicas.of(card.name)
-            model.keep(replicas)
-            by_id = {r.replica_id: r for r in replicas if r.replica_id not in tried}
-            if tried and not by_id:
-                break
-            candidates = admit(card, tuple(by_id.values()), model.router.requests_on, self._suspects.now())
-            placement = model.router.place(
-                prompt,
-                candidates,
-                now_ms(),
-                session=request.headers.get(SESSION_HEADER),
-                shows_first_token=inference.stream,
-            )
-            attempt = Attempt(model, placement, inference, explains=request.headers.get(EXPLAIN_HEADER) == b"1")
-            try:
-                outcome = await self._relay(by_id[placement.replica], request, response, headers, request_id, attempt)
-            finally:
-                attempt.finish()
-            if outcome != "not_started":
-                return
-            self._suspects.add(placement.replica)
-            tried.add(placement.replica)
-        raise engine_unavailable()
-
-    async def _relay(
-        self,
-        replica: ReplicaInfo,
-        request: ClientRequest,
-        response: Response,
-        headers: Headers,
-        request_id: bytes,
-        attempt: Attempt,
-    ) -> Outcome:
-        headers = [*headers, *attempt.headers()]
-        dispatch = attempt.dispatch_header(self.routers.gateway_id, request_id)
-        wire = engine_request(request.path, attempt.body, replica.url, replica.token, request_id, dispatch)
-        connection = self._pool.take(replica.url)
-        if connection is not None:
-            outcome = await self._exchange(connection, wire, request, response, headers, attempt)
-            if outcome != "not_started":
-                return outcome
-        try:
-            connection = await self._pool.connect(replica.url, self._settings().connect_timeout_s)
-        except OSError:
-            return "not_started"
-        if response.client_is_gone:
-            connection.abort()
-            return "client_gone"
-        return await self._exchange(connection, wire, request, response, headers, attempt)
-
-    async def _exchange(
-        self,
-        connection: EngineConnection,
-        wire: bytes,
-        request: ClientRequest,
-        response: Response,
-        headers: Headers,
-        attempt: Attempt,
-    ) -> Outcome:
-        relay = Relay(response, headers, request.path, self._settings(), attempt.tap)
-        relay.begin(connection, wire)
-        return await relay.outcome
 
     def _read_only(self, path: bytes) -> object:
         """Raises:

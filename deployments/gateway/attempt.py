@@ -6,23 +6,34 @@ from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.feed import dispatch_header
 from deployments.gateway.http_server import Headers
 from deployments.gateway.model_routers import ModelRouter, now_ms
-from deployments.gateway.receipt import line, outcome, prediction
+from deployments.gateway.receipt import actual, line, prediction
+from deployments.gateway.relay import Outcome
 from deployments.gateway.request import InferenceRequest
+from deployments.gateway.routing.attainment import kept
 from deployments.gateway.routing.router import Placement, Told
 from deployments.gateway.usage import Usage
 
 logger = logging.getLogger("baryon.routing")
+
+FAILED: frozenset[Outcome] = frozenset({"failed", "broken", "timed_out"})
 
 
 class Attempt:
     """Made when the replica is chosen; `finish` exactly once, however it went."""
 
     def __init__(
-        self, model: ModelRouter, placement: Placement, inference: InferenceRequest, *, explains: bool
+        self,
+        model: ModelRouter,
+        placement: Placement,
+        inference: InferenceRequest,
+        arrived_ms: float,
+        *,
+        explains: bool,
     ) -> None:
         self._model = model
         self._placement = placement
         self._inference = inference
+        self._arrived_ms = arrived_ms
         self._explains = explains
         self.body = inference.body
         self.tap = AnswerTap(
@@ -45,21 +56,41 @@ class Attempt:
             gateway_id, request_id.decode(), round(dispatch.prompt_tokens), round(dispatch.hit_tokens), prompt.blocks
         )
 
-    def finish(self) -> None:
-        """Close the account of it, and learn from what the engine told."""
+    def finish(self, outcome: Outcome) -> None:
+        """Close the account of it, learn from what the engine told, and tell the autoscaler what came of it."""
         usage, at_ms = self.tap.usage(), now_ms()
         if logger.isEnabledFor(logging.DEBUG):
-            record = {**prediction(self._placement), **outcome(self._placement, usage, at_ms)}
+            record = {**prediction(self._placement), **actual(self._placement, usage, at_ms)}
             logger.debug("%s", line(record).decode())
         told = Told()
         if usage is not None:
             told = Told(usage.output_tokens, usage.prompt_tokens, usage.cached_tokens, usage.ttft_ms)
             self._model.saw_prompt(self._inference.prompt.size_bytes, usage.prompt_tokens)
+        if outcome == "completed":
+            self._completed(usage, at_ms)
+        elif outcome in FAILED:
+            self._model.meter.finished(met=False)
         self._model.router.finish(self._placement, at_ms, told)
+
+    def _completed(self, usage: Usage | None, at_ms: float) -> None:
+        output_tokens = usage.output_tokens if usage is not None else None
+        e2e_ms = at_ms - self._arrived_ms
+        self._model.meter.finished(met=kept(self._model.router.slo, self._ttft_ms(usage), e2e_ms, output_tokens))
+        if usage is not None:
+            self._model.meter.answered(usage.prompt_tokens, usage.cached_tokens or 0, usage.output_tokens)
+
+    def _ttft_ms(self, usage: Usage | None) -> float | None:
+        """Since the request arrived here: as the stream showed it, else as the engine told it."""
+        dispatch = self._placement.dispatch
+        if dispatch.shows_first_token and dispatch.first_token_ms is not None:
+            return dispatch.first_token_ms - self._arrived_ms
+        if usage is not None and usage.ttft_ms is not None:
+            return dispatch.dispatched_ms - self._arrived_ms + usage.ttft_ms
+        return None
 
     def _first_token(self) -> None:
         if self._placement.dispatch.shows_first_token:
             self._model.router.first_token(self._placement, now_ms())
 
     def _receipt(self, usage: Usage | None) -> bytes:
-        return line(outcome(self._placement, usage, now_ms()))
+        return line(actual(self._placement, usage, now_ms()))

@@ -83,9 +83,53 @@ def not_ready(model: str, why: str, retry_after_s: int) -> GatewayError:
     return GatewayError(503, "model_not_ready", f"'{model}' is not ready: {why}", retry_after_s=retry_after_s)
 
 
+def room_is_full(model: str, waiting: int, retry_after_s: int) -> GatewayError:
+    message = (
+        f"'{model}' has no replica that is free, and {waiting} requests wait for one already, which is as many as may. "
+        f"Try again in {retry_after_s} s."
+    )
+    return GatewayError(503, "at_capacity", message, retry_after_s=retry_after_s)
+
+
+def room_is_out_of_memory(model: str, limit_bytes: int, retry_after_s: int) -> GatewayError:
+    message = (
+        f"'{model}' has no replica that is free, and the requests that wait at this gateway hold {limit_bytes >> 20} "
+        f"MiB already, which is as much as may. Try again in {retry_after_s} s."
+    )
+    return GatewayError(503, "at_capacity", message, retry_after_s=retry_after_s)
+
+
+def wait_too_long(model: str, limit_s: float, retry_after_s: int) -> GatewayError:
+    message = (
+        f"'{model}' was at zero replicas and is being woken, which takes about {retry_after_s} s; a request waits at "
+        f"most {limit_s:g} s. Try again in {retry_after_s} s."
+    )
+    return GatewayError(503, "model_not_ready", message, retry_after_s=retry_after_s)
+
+
+def waited_in_vain(model: str, limit_s: float, why: str, retry_after_s: int) -> GatewayError:
+    message = (
+        f"'{model}' had no free replica within the {limit_s:g} s that a request waits: {why} "
+        f"Try again in {retry_after_s} s."
+    )
+    return GatewayError(503, "model_not_ready", message, retry_after_s=retry_after_s)
+
+
 def engine_unavailable() -> GatewayError:
     message = "The engine that had this request is gone. Try again."
     return GatewayError(503, "engine_unavailable", message, retry_after_s=1)
+
+
+def at_replicas_capacity() -> GatewayError:
+    return GatewayError(503, "at_capacity", "The replica's queue is full. Try again in 1 s.", retry_after_s=1)
+
+
+def engine_refused(status: int) -> GatewayError:
+    return GatewayError(status, "engine_refused", "The engine refused this request.")
+
+
+def unsupported_route() -> GatewayError:
+    return GatewayError(404, "unsupported_route", "This model does not serve this route.")
 
 
 def engine_error() -> GatewayError:

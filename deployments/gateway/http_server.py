@@ -26,7 +26,8 @@ LINGER_S = 5.0
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from random import Random
 from deployments.gateway.catalogue import DEFAULT_SLO, ModelCard
 from deployments.gateway.prompt_blocks import PromptBlocks, block_ends
 from deployments.gateway.replica_table import ReplicaInfo
+from deployments.gateway.routing.demand_meter import DemandMeter
 from deployments.gateway.routing.fit import LinearFit
 from deployments.gateway.routing.router import Prompt, Router
 from deployments.gateway.routing.score import Slo
@@ -22,10 +23,13 @@ def now_ms() -> float:
 
 
 class ModelRouter:
-    """One model's router, and how its tokens go by bytes of prompt text: learned, like all else."""
+    """One model's router, the meter of its demand, and how its tokens go by bytes of prompt text: learned, like all
+    else.
+    """
 
     def __init__(self, random: Random, slo: Slo) -> None:
         self.router = Router(random, slo)
+        self.meter = DemandMeter(self.router, random)
         self._tokens = LinearFit((TEMPLATE_TOKENS_PRIOR, TOKENS_PER_BYTE_PRIOR))
         self._known: dict[str, ReplicaInfo] = {}
         self._kept: Sequence[ReplicaInfo] = ()

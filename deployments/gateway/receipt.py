@@ -23,7 +23,7 @@ def prediction(placement: Placement) -> dict[str, Any]:
     }
 
 
-def outcome(placement: Placement, usage: Usage | None, now_ms: float) -> dict[str, Any]:
+def actual(placement: Placement, usage: Usage | None, now_ms: float) -> dict[str, Any]:
     """What happened. A time to first token that no stream showed is the engine's own; null where nobody told."""
     dispatch = placement.dispatch
     ttft_ms = usage.ttft_ms if usage else None

@@ -5,36 +5,39 @@ from typing import Literal
 
 import orjson
 
+from deployments.gateway.answer import Answer
 from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.errors import (
-    ANTHROPIC_ROUTE,
     GatewayError,
+    at_replicas_capacity,
     engine_error,
+    engine_refused,
     engine_unavailable,
     first_token_timeout,
     idle_stream,
+    unsupported_route,
 )
-from deployments.gateway.http_server import Headers, Response
+from deployments.gateway.http_server import Headers
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection
 
-Outcome = Literal["completed", "client_gone", "not_started", "broken", "timed_out"]
+Outcome = Literal["completed", "refused", "failed", "client_gone", "not_started", "broken", "timed_out"]
 RELAYED_HEADERS = frozenset({b"content-type", b"retry-after"})
 ENGINE_IS_FULL = 503
+ENGINE_FAILED = 500
 
 
 class Relay:
     """One answer on its way. `outcome` is awaited once; all else happens in callbacks.
 
-    `not_started` means that no byte came back, so another replica may be asked.
+    `not_started` means that no byte came back, so another replica may be asked; `failed`, that the engine had nothing
+    but an error of its own to say: `failure`, which the client has not been told.
     """
 
-    def __init__(
-        self, response: Response, headers: Headers, path: bytes, settings: GatewaySettings, tap: AnswerTap
-    ) -> None:
-        self._response = response
-        self._headers = headers
-        self._path = path
+    def __init__(self, answer: Answer, named: Headers, settings: GatewaySettings, tap: AnswerTap) -> None:
+        self._answer = answer
+        self._response = answer.response
+        self._named = named
         self._settings = settings
         self._tap = tap
         self._whole = b""
@@ -62,6 +65,8 @@ class Relay:
         """Held back: an engine sends a stream's head long before its first token, and until then it may be replaced."""
         self._status, self._engines_headers = status, headers
         self._is_event_stream = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, v in headers)
+        if self._answer.has_to_stream and not self._is_event_stream and status < 400:
+            self._status = ENGINE_FAILED
 
     def on_data(self, body: bytes) -> None:
         self._last_byte_s = self._loop.time()
@@ -75,39 +80,47 @@ class Relay:
             if self._tap.wants_whole:
                 self._whole += body
                 return
-        if not self._response.started:
-            self._start(self._headers)
+        if not self._answer.has_begun:
+            self._start(self._named)
         if body:
             self._response.write(body)
 
     def on_end(self) -> None:
-        if self._status >= 400:
-            self._answer_with_engines_error()
-        else:
+        if self._status < 400:
             self._finish_answer()
-        self._settle("completed")
+            self._settle("completed")
+        elif self._status < 500:
+            self._refuse()
+            self._settle("refused")
+        else:
+            self._settle("failed")
+
+    @property
+    def failure(self) -> GatewayError:
+        """What an engine says with its 5xx may name internals and is not passed on."""
+        return at_replicas_capacity() if self._status == ENGINE_IS_FULL else engine_error()
 
     def _finish_answer(self) -> None:
-        headers = self._headers
+        named = self._named
         if self._tap.wants_whole and not self._is_event_stream:
-            headers = [*headers, (b"x-baryon-actual", self._tap.receipt() or b"")]
-        if not self._response.started:
-            self._start(headers)
+            named = [*named, (b"x-baryon-actual", self._tap.receipt() or b"")]
+        if not self._answer.has_begun:
+            self._start(named)
         rest = self._tap.event_end() if self._is_event_stream else self._whole
         if rest:
             self._response.write(rest)
         self._response.finish()
 
-    def _start(self, headers: Headers) -> None:
+    def _start(self, named: Headers) -> None:
         relayed = [header for header in self._engines_headers if header[0] in RELAYED_HEADERS]
         length = next((int(value) for name, value in self._engines_headers if name == b"content-length"), None)
-        self._response.start(self._status, relayed + headers, length)
+        self._answer.begin(self._status, relayed, named, length, is_event_stream=self._is_event_stream)
 
     def on_broken(self) -> None:
-        if not self._response.started:
+        if not self._answer.has_begun:
             self._settle("not_started")
             return
-        self._break_off(engine_unavailable())
+        self._answer.fail(engine_unavailable())
         self._settle("broken")
 
     def _client_gone(self) -> None:
@@ -120,43 +133,25 @@ class Relay:
 
     def _check_time(self) -> None:
         """One timer a request, moved when it fires: nothing is paid per chunk."""
-        started = self._response.started
-        limit_s = self._settings.idle_stream_timeout_s if started else self._settings.first_token_timeout_s
+        begun = self._answer.has_begun
+        limit_s = self._settings.idle_stream_timeout_s if begun else self._settings.first_token_timeout_s
         left_s = self._last_byte_s + limit_s - self._loop.time()
         if left_s > 0:
             self._look_again_in(left_s)
             return
         self._connection.abort()
-        if started:
-            self._break_off(idle_stream(limit_s))
-        else:
-            self._response.send_error(first_token_timeout(limit_s), self._headers)
+        self._answer.fail(idle_stream(limit_s) if begun else first_token_timeout(limit_s), self._named)
         self._settle("timed_out")
 
-    def _answer_with_engines_error(self) -> None:
-        """A 4xx is the client's affair and is passed on; what a 5xx says may name internals and is not."""
-        if self._status < 500 and self._status != 404:
-            if _is_json_object(self._error_body):
-                headers = [(b"content-type", b"application/json"), *self._headers]
-                self._response.send(self._status, headers, self._error_body)
-            else:
-                refused = GatewayError(self._status, "engine_refused", "The engine refused this request.")
-                self._response.send_error(refused, self._headers)
-        elif self._status == 404:
-            message = "This model does not serve this route."
-            self._response.send_error(GatewayError(404, "unsupported_route", message), self._headers)
-        elif self._status == ENGINE_IS_FULL:
-            message = "The replica's queue is full. Try again in 1 s."
-            self._response.send_error(GatewayError(503, "at_capacity", message, retry_after_s=1), self._headers)
+    def _refuse(self) -> None:
+        """A 4xx is the client's affair and is passed on."""
+        document = _json_object(self._error_body)
+        if self._status == 404:
+            self._answer.fail(unsupported_route(), self._named)
+        elif document is None:
+            self._answer.fail(engine_refused(self._status), self._named)
         else:
-            self._response.send_error(engine_error(), self._headers)
-
-    def _break_off(self, error: GatewayError) -> None:
-        """Say why in an event, if it is a stream of them, then end without the terminator: the answer is not whole."""
-        if self._is_event_stream:
-            event = b"event: error\n" if self._path == ANTHROPIC_ROUTE else b""
-            self._response.write(event + b"data: " + error.body(self._path) + b"\n\n")
-        self._response.abort()
+            self._answer.refuse(self._status, document, self._error_body, self._named)
 
     def _settle(self, outcome: Outcome) -> None:
         self._timer.cancel()
@@ -165,11 +160,12 @@ class Relay:
             self.outcome.set_result(outcome)
 
 
-def _is_json_object(body: bytes) -> bool:
+def _json_object(body: bytes) -> dict[str, object] | None:
     try:
-        return isinstance(orjson.loads(body), dict)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return False
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def engine_request(path: bytes, body: bytes, host: str, token: str, request_id: bytes, dispatch: bytes) -> bytes:

@@ -13,6 +13,7 @@ from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.settings import GatewaySettings
 
 BACKLOG = 2048
+LAST_WORDS_S = 1.0
 
 
 class Gateway:
@@ -41,11 +42,13 @@ class Gateway:
         self._replicas.update(model, replicas)
         self.app.routers.named(model).keep(self._replicas.of(model))
         self._feeds.watch(model, replicas)
+        self.app.room.call_first(model)
 
     def keep_models(self, names: Collection[str]) -> None:
         for gone in self._replicas.all().keys() - set(names):
             self.set_replicas(gone, ())
         self.app.routers.keep_models(names)
+        self.app.room.call_all()
 
     @property
     def bound_port(self) -> int:
@@ -57,14 +60,19 @@ class Gateway:
         return self._server is not None and self._server.is_serving()
 
     async def drain(self, deadline_s: float) -> None:
-        """Stop accepting, let requests in flight finish, drop what is left at the deadline."""
+        """Stop accepting, let requests in flight finish, drop what is left at the deadline.
+
+        What still waits for a replica then is told so a little earlier: there is time for another gateway.
+        """
         self.app.draining = True
         if self._server is not None:
             self._server.close()
         self._connections.shut_down()
+        last_words = asyncio.get_running_loop().call_later(deadline_s - LAST_WORDS_S, self.app.room.close)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 await self._connections.emptied()
+        last_words.cancel()
         for connection in list(self._connections):
             connection.drop()
         await self._feeds.close()

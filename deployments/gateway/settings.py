@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """Times in seconds, sizes in bytes. `first_token_timeout_s` bounds the wait for an engine's first byte."""
+    """Times in seconds, sizes in bytes. `first_token_timeout_s` bounds the wait for an engine's first byte.
+
+    A stream that waits for a replica is told so after `first_word_s`, and again every `word_period_s`.
+    """
 
     connect_timeout_s: float = 2.0
     first_token_timeout_s: float = 300.0
@@ -14,3 +17,5 @@ class GatewaySettings:
     keep_alive_s: float = 75.0
     max_body_bytes: int = 8 * 1024 * 1024
     max_head_bytes: int = 32 * 1024
+    first_word_s: float = 3.0
+    word_period_s: float = 10.0

@@ -12,7 +12,7 @@ FORBIDDEN = {
     "cluster/autoscaler": {"asyncio", "deployments", "ray", "threading", "time"},
     "cluster": {"vllm", "torch", "starlette"},
 }
-ALLOWED = {"cluster.autoscaler": "deployments/gateway/routing"}
+ALLOWED = {"cluster.autoscaler": "deployments/gateway"}
 RAY_IS_ALLOWED_IN = ("deployments", "cluster")
 
 

@@ -1,0 +1,71 @@
+"""What a client gets for one request, from what it is told while it waits to the end, in the form still possible."""
+
+from collections.abc import Sequence
+
+import orjson
+
+from deployments.gateway.errors import ANTHROPIC_ROUTE, GatewayError
+from deployments.gateway.http_server import Header, Headers, Response
+
+EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+JSON = (b"content-type", b"application/json")
+
+
+class Answer:
+    """`has_begun`: bytes of an engine have gone to the client, so no other engine can answer any more.
+
+    The head of a stream may have gone long before that, with comments that say what is waited for. What goes wrong
+    after a stream's head is an event, followed by the end without the terminator: the answer is not whole.
+    """
+
+    __slots__ = ("_headers", "_is_event_stream", "_path", "has_begun", "response")
+
+    def __init__(self, response: Response, path: bytes, headers: Headers) -> None:
+        self.response = response
+        self.has_begun = False
+        self._path = path
+        self._headers = headers
+        self._is_event_stream = False
+
+    @property
+    def has_to_stream(self) -> bool:
+        """The client has the head of a stream, and nothing of an engine yet."""
+        return self._is_event_stream and not self.has_begun
+
+    def say(self, words: str) -> None:
+        """A comment, which clients of event streams skip; the head goes before the first."""
+        if not self.response.started:
+            self._is_event_stream = True
+            self.response.start(200, [EVENT_STREAM, *self._headers], None)
+        self.response.write(b": baryon: %b\n\n" % " ".join(words.split()).encode())
+
+    def begin(
+        self, status: int, engines: Headers, named: Headers, length: int | None, *, is_event_stream: bool
+    ) -> None:
+        """The engine's answer is here. `named` say which engine it is; too late for a header, they are a comment."""
+        self.has_begun = True
+        if self.response.started:
+            self.response.write(b"".join(b": %b: %b\n" % header for header in named) + b"\n")
+            return
+        self._is_event_stream = is_event_stream
+        self.response.start(status, [*engines, *self._headers, *named], length)
+
+    def fail(self, error: GatewayError, named: Sequence[Header] = ()) -> None:
+        if not self.response.started:
+            self.response.send_error(error, [*self._headers, *named])
+        else:
+            self._break_off(error.body(self._path))
+
+    def refuse(self, status: int, document: object, body: bytes, named: Headers) -> None:
+        """What the engine says of a request that it does not take: a JSON document, and the bytes of it."""
+        if not self.response.started:
+            self.response.send(status, [JSON, *self._headers, *named], body)
+        else:
+            self._break_off(orjson.dumps(document))
+
+    def _break_off(self, document: bytes) -> None:
+        """The document on one line, if this is a stream of events, then the end without the terminator."""
+        if self._is_event_stream:
+            event = b"event: error\n" if self._path == ANTHROPIC_ROUTE else b""
+            self.response.write(event + b"data: " + document + b"\n\n")
+        self.response.abort()
