@@ -1,0 +1,129 @@
+"""Replicas follow demand on a running cluster, up and down again, and no client notices that they come and go."""
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from cluster.bench.overhead_run import commit_id, write_json
+from tests.end_to_end.cluster_process import ClusterProcess
+from tests.verify.ramp_load import Asked, outcomes, ramp_load
+from tests.verify.results import RESULTS
+
+pytestmark = pytest.mark.verify
+SLO_TTFT_MS = 2_000
+SIMULATED = """
+models:
+  - name: sim
+    engine: simulated
+    profile: llama-3.1-70b-a100-tp4
+    cpus_per_replica: 0.1
+    replicas: {min: 1, max: 6}
+"""
+REAL = """
+models:
+  - name: chat
+    source: bundled:smollm2-135m-instruct
+    kv_cache_gib: 0.75
+    cpus_per_replica: 0.5
+    replicas: {min: 0, max: 2}
+    slo: {ttft_ms: 4000, tpot_ms: 250}
+    engine_args: {max_model_len: 2048}
+"""
+RAMP = [(30.0, 1.0, 1.0), (150.0, 1.0, 11.0), (60.0, 11.0, 11.0), (60.0, 11.0, 0.5), (220.0, 0.5, 0.5)]
+PROMPT_WORDS, OUTPUT_TOKENS = 2_000, 60
+
+
+class Watch:
+    """The count of a model's replicas, each time it changes."""
+
+    def __init__(self, cluster: ClusterProcess, model: str) -> None:
+        self._live, self._model = cluster.live, model
+        self._began_s = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.changes: list[tuple[float, int]] = []
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def counts(self) -> list[int]:
+        return [count for _, count in self.changes]
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.5):
+            replicas = (self._live.snapshot() or {"replicas": []})["replicas"]
+            ready = sum(replica["model"] == self._model and replica["stage"] == "ready" for replica in replicas)
+            if not self.changes or ready != self.changes[-1][1]:
+                self.changes.append((round(time.monotonic() - self._began_s, 1), ready))
+
+
+def summary(asked: list[Asked]) -> dict[str, Any]:
+    ttfts = sorted(one.ttft_ms for one in asked)
+    return {
+        "requests": len(asked),
+        "outcomes": outcomes(asked),
+        "ttft_ms": {"p50": ttfts[len(ttfts) // 2], "p99": ttfts[int(0.99 * len(ttfts))]},
+        "ttft_within_slo": sum(ttft <= SLO_TTFT_MS for ttft in ttfts) / len(ttfts),
+    }
+
+
+def test_one_to_six_and_back_under_a_ramp() -> None:
+    cluster = ClusterProcess(SIMULATED)
+    try:
+        cluster.start()
+        with Watch(cluster, "sim") as watch:
+            asked = asyncio.run(ramp_load(cluster.url, "sim", RAMP, 1, OUTPUT_TOKENS, PROMPT_WORDS))
+        decisions = cluster.live.decisions("sim", 50, changes_only=True)
+        result = summary(asked) | {"replicas_over_time": watch.changes, "decisions": decisions[::-1]}
+        write_json(
+            {"benchmark": "autoscaling, live", "commit": commit_id(), **result}, RESULTS / "autoscaling_live.json"
+        )
+        assert set(outcomes(asked)) == {"whole"}, outcomes(asked)
+        assert max(watch.counts) == 6, watch.changes
+        assert watch.counts[-1] == 1, watch.changes
+        top = watch.counts.index(6)
+        assert watch.counts[top:] == sorted(watch.counts[top:], reverse=True), watch.changes
+        assert cluster.stop() == []
+    finally:
+        cluster.remove()
+
+
+def wait_for_count(cluster: ClusterProcess, model: str, count: int, timeout_s: float) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while len(cluster.replicas(model)) != count:
+        assert time.monotonic() < deadline_s, cluster.status()
+        time.sleep(2)
+
+
+def test_zero_to_two_and_back_to_zero_with_real_engines() -> None:
+    cluster = ClusterProcess(REAL)
+    try:
+        cluster.start()
+        with Watch(cluster, "chat") as watch:
+            began_s = time.monotonic()
+            woken = cluster.post("/v1/completions", {"model": "chat", "prompt": "Hello", "max_tokens": 5}, 200)
+            woken_s = time.monotonic() - began_s
+            asked = asyncio.run(ramp_load(cluster.url, "chat", [(150.0, 1.0, 1.0)], 2, 60, 100))
+            wait_for_count(cluster, "chat", 0, 600)
+            time.sleep(1)
+        decisions = cluster.live.decisions("chat", 50, changes_only=True)
+        result = summary(asked) | {"woken_s": round(woken_s, 1), "replicas_over_time": watch.changes}
+        write_json(
+            {"benchmark": "from zero, live, vLLM", "commit": commit_id(), **result, "decisions": decisions[::-1]},
+            RESULTS / "autoscaling_zero.json",
+        )
+        assert woken.status_code == 200
+        assert set(outcomes(asked)) == {"whole"}, outcomes(asked)
+        assert watch.counts == [0, 1, 2, 1, 0], watch.changes
+        assert cluster.stop() == []
+    finally:
+        cluster.remove()
