@@ -244,6 +244,8 @@ async def test_state_is_told_at_once_that_somebody_waits(open_stand: OpenStand) 
     await until(lambda: len(told) == 2)
     assert time.monotonic() - began_s < 1
     assert told[1][MODEL].waiting_requests == 2
+    await asyncio.sleep(1)
+    assert len(told) == 2
     reporting.cancel()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from deployments.gateway.catalogue import Scaling, Wake
+from deployments.gateway.catalogue import ModelCard, Scaling, Wake
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, Answer, Client, OpenStand, Stand, get, post, until
@@ -265,8 +265,14 @@ async def test_requests_pipelined_behind_one_that_waits_are_answered_after_it(
 
 
 async def test_a_model_that_is_taken_away_is_a_404_for_all_who_wait_for_it(open_stand: OpenStand) -> None:
-    gateway = await asleep(open_stand)
-    clients = [await waiting(gateway, post()) for _ in range(3)]
+    gateway = await open_stand()
+    gateway.catalogue.replace(
+        {"never-awake": ModelCard("never-awake", "vllm", wake=WAKE, scaling=Scaling(cold_start_s=9))}
+    )
+    clients = [await gateway.client() for _ in range(3)]
+    for client in clients:
+        client.send(post(body={"model": "never-awake"}))
+    await until(lambda: gateway.gateway.app.room.waiting("never-awake") == 3)
     gateway.catalogue.replace({})
     gateway.gateway.keep_models(set())
     for client in clients:
