@@ -5,10 +5,12 @@ import logging
 from typing import Any
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
+from cluster.autoscaler.demand import Demand
 from deployments.catalogue_view import model_cards
-from deployments.demand_reporter import DemandReporter
 from deployments.gateway.catalogue import Catalogue
+from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 STATE_RETRY_S = 1.0
 DRAIN_DEADLINE_S = 60.0
 METRICS_PERIOD_S = 5.0
+REPORT_TIMEOUT_S = 10.0
 
 
 class GatewayDeployment:
@@ -30,11 +33,12 @@ class GatewayDeployment:
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue)
+        self._state: DeploymentHandle | None = None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._following = asyncio.create_task(self._follow_state())
         self._publishing = asyncio.create_task(self._publish_metrics())
-        self._reporting = asyncio.create_task(DemandReporter(self._gateway.app).run())
+        self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         await self._first_snapshot.wait()
         await self._gateway.start(host, port)
 
@@ -67,6 +71,25 @@ class GatewayDeployment:
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
             metrics.publish(self._gateway.app.routers)
+
+    async def _report_demand(self, gateway_id: str, demands: dict[str, Demand]) -> None:
+        """Withdraws a report that state does not answer in time.
+
+        Raises:
+            Exception: whatever Serve raises when state is away.
+        """
+        known, self._state = self._state, None
+        async with asyncio.timeout(REPORT_TIMEOUT_S):
+            state: DeploymentHandle = known or await asyncio.to_thread(
+                serve.get_deployment_handle, "State", APPLICATION
+            )
+            response = state.report_demand.remote(gateway_id, demands)
+            try:
+                await response
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
+        self._state = state
 
     async def _follow_state(self) -> None:
         """Keep the catalogue as state last told it; while state is away, go on with that."""

@@ -8,7 +8,7 @@ import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 TOLERANCE = 1e-9
 NAMED = 3
@@ -48,86 +48,91 @@ def share(claims: Sequence[Claim], capacity: Mapping[str, float]) -> dict[str, G
     changes nothing.
     """
     sharing = _Sharing(claims, capacity)
-    if not sharing.all_have(claims, lambda claim: claim.desired):
-        ordered = sorted(claims, key=lambda claim: (-claim.priority, claim.model))
-        levels = [list(level) for _, level in groupby(ordered, key=lambda claim: claim.priority)]
-        for level in levels:
-            sharing.fill(level, lambda claim: min(claim.have, claim.floor))
-            sharing.fill(level, lambda claim: claim.floor)
-        for level in levels:
-            sharing.fill(level, lambda claim: min(claim.have, claim.desired))
-            sharing.fill(level, lambda claim: claim.desired)
+    if not sharing.scarce:
+        return {claim.model: Grant(claim.desired) for claim in claims}
+    ordered = sorted(claims, key=lambda claim: (-claim.priority, claim.model))
+    levels = [list(level) for _, level in groupby(ordered, key=lambda claim: claim.priority)]
+    for level in levels:
+        sharing.fill(level, lambda claim: min(claim.have, claim.floor))
+        sharing.fill(level, lambda claim: claim.floor)
+    for level in levels:
+        sharing.fill(level, lambda claim: min(claim.have, claim.desired))
+        sharing.fill(level, lambda claim: claim.desired)
     return {claim.model: Grant(sharing.granted[claim.model], sharing.reason(claim)) for claim in claims}
 
 
 class _Sharing:
-    def __init__(self, claims: Sequence[Claim], capacity: Mapping[str, float]) -> None:
-        self.granted = {claim.model: 0 for claim in claims}
-        self._claims = claims
-        self._resources = list(capacity)
-        self._free = list(capacity.values())
-        self._each = {claim.model: [claim.replica.get(name, 0.0) for name in capacity] for claim in claims}
+    """Knows only resources of which more is wanted than there is."""
 
-    def all_have(self, claims: Sequence[Claim], goal: Callable[[Claim], int]) -> bool:
-        """Grants every one of them its goal if they all fit, else nothing."""
-        left, goals = self._free.copy(), {}
-        for claim in claims:
-            had = self.granted[claim.model]
-            goals[claim.model] = max(had, goal(claim))
-            for i, taken in enumerate(self._each[claim.model]):
-                left[i] -= taken * (goals[claim.model] - had)
-        if any(free < -TOLERANCE for free in left):
-            return False
-        self._free = left
-        self.granted.update(goals)
-        return True
+    def __init__(self, claims: Sequence[Claim], capacity: Mapping[str, float]) -> None:
+        wanted = {name: sum([claim.replica.get(name, 0.0) * claim.desired for claim in claims]) for name in capacity}
+        self.scarce = [name for name, most in capacity.items() if wanted[name] > most + TOLERANCE]
+        self._capacity = capacity
+        self._free = [capacity[name] for name in self.scarce]
+        self._each = {claim.model: [claim.replica.get(name, 0.0) for name in self.scarce] for claim in claims}
+        self._claims = claims
+        self._holders: dict[int, dict[str, str]] = {}
+        self.granted = {claim.model: 0 for claim in claims}
 
     def fill(self, equals: Sequence[Claim], goal: Callable[[Claim], int]) -> None:
-        """One by one to whom is pressed most, as far as there is room."""
-        if self.all_have(equals, goal):
+        """All of them if that fits, else one by one to whom is pressed most, as far as there is room."""
+        granted, each = self.granted, self._each
+        goals = [(claim, wanted) for claim in equals if (wanted := goal(claim)) > granted[claim.model]]
+        left = [
+            free - sum([(wanted - granted[claim.model]) * each[claim.model][i] for claim, wanted in goals])
+            for i, free in enumerate(self._free)
+        ]
+        if all(free >= -TOLERANCE for free in left):
+            self._free = left
+            granted.update({claim.model: wanted for claim, wanted in goals})
             return
-        queue = [self._rank(claim, goal(claim)) for claim in equals if self.granted[claim.model] < goal(claim)]
+        queue = [self._rank(claim, wanted) for claim, wanted in goals]
         heapq.heapify(queue)
         while queue:
-            _, _, model, goal_of, claim = heapq.heappop(queue)
-            if not self._take(model):
+            _, _, model, wanted, claim = heapq.heappop(queue)
+            if self._lacking(model) is not None:
                 continue
-            self.granted[model] += 1
-            if self.granted[model] < goal_of:
-                heapq.heappush(queue, self._rank(claim, goal_of))
+            granted[model] += 1
+            self._free = [free - taken for free, taken in zip(self._free, each[model], strict=True)]
+            if granted[model] < wanted:
+                heapq.heappush(queue, self._rank(claim, wanted))
 
-    def _rank(self, claim: Claim, goal: int) -> tuple[float, int, str, int, Claim]:
+    def _rank(self, claim: Claim, wanted: int) -> tuple[float, int, str, int, Claim]:
         """Models have different names, so that claims are never compared."""
         granted = self.granted[claim.model]
         pressure = claim.load / granted if granted else math.inf
-        return -pressure, granted - claim.desired, claim.model, goal, claim
+        return -pressure, granted - claim.desired, claim.model, wanted, claim
 
-    def _take(self, model: str) -> bool:
-        each = self._each[model]
-        if any(taken > free + TOLERANCE for taken, free in zip(each, self._free, strict=True) if taken):
-            return False
-        for i, taken in enumerate(each):
-            self._free[i] -= taken
-        return True
+    def _lacking(self, model: str) -> int | None:
+        """The resource that one more replica finds too little of."""
+        for i, taken in enumerate(self._each[model]):
+            if taken and taken > self._free[i] + TOLERANCE:
+                return i
+        return None
 
     def reason(self, claim: Claim) -> str:
+        lacking = self._lacking(claim.model)
         granted = self.granted[claim.model]
-        if granted >= claim.desired:
+        if granted >= claim.desired or lacking is None:
             return ""
-        each = self._each[claim.model]
-        scarce = next(i for i, taken in enumerate(each) if taken > self._free[i] + TOLERANCE)
-        what, short = f"{self._resources[scarce]}s", f"{granted} of {claim.desired}: "
-        held = [
-            (self._each[other.model][scarce] * self.granted[other.model], other)
-            for other in self._claims
-            if other is not claim and self._each[other.model][scarce] * self.granted[other.model] > 0
-        ]
-        if not held:
-            all_there_is = self._free[scarce] + each[scarce] * granted
-            return f"{short}models may use {all_there_is:g} {what}, and one replica takes {each[scarce]:g}"
-        held.sort(key=lambda one: (-one[1].priority, -one[0], one[1].model))
-        names = [f"'{other.model}' (priority {other.priority})" for _, other in held[:NAMED]]
-        if len(held) > NAMED:
-            names.append(f"{len(held) - NAMED} more")
-        together = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-        return f"{short}{together} {'have' if len(held) > 1 else 'has'} the other {what}"
+        what = f"{self.scarce[lacking]}s"
+        holders = self._holders_of(lacking)
+        others = [told for model, told in islice(holders.items(), NAMED + 1) if model != claim.model]
+        if not others:
+            takes, most = self._each[claim.model][lacking], self._capacity[self.scarce[lacking]]
+            return f"{granted} of {claim.desired}: models may use {most:g} {what}, and one replica takes {takes:g}"
+        more = len(holders) - (claim.model in holders) - NAMED
+        names = [*others[:NAMED], f"{more} more"] if more > 0 else others
+        together = f"{', '.join(names[:-1])} and {names[-1]} have" if len(names) > 1 else f"{names[0]} has"
+        return f"{granted} of {claim.desired}: {together} the other {what}"
+
+    def _holders_of(self, resource: int) -> dict[str, str]:
+        """Who has some of it, the highest priority first, then the most of it: model, and what to call it."""
+        if resource not in self._holders:
+            held = {model: each[resource] * self.granted[model] for model, each in self._each.items()}
+            holders = sorted(
+                (claim for claim in self._claims if held[claim.model] > 0),
+                key=lambda claim: (-claim.priority, -held[claim.model], claim.model),
+            )
+            self._holders[resource] = {x.model: f"'{x.model}' (priority {x.priority})" for x in holders}
+        return self._holders[resource]

@@ -70,9 +70,8 @@ class Inference:
         self._model.meter.arrived(self._prompt.tokens, self._arrived_ms)
         try:
             await self._relay_to_some_replica()
-        except GatewayError as error:
-            if error.status >= 500 and not self._answer.response.client_is_gone:
-                self._model.meter.finished(met=False)
+        except GatewayError:
+            self._model.meter.finished(met=False)
             raise
 
     async def _relay_to_some_replica(self) -> None:

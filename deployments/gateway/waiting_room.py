@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 
 from deployments.gateway.errors import room_is_out_of_memory, shutting_down
 
@@ -13,7 +14,7 @@ class Place:
 
     __slots__ = ("_called", "_line", "is_dismissed", "model", "size_bytes")
 
-    def __init__(self, model: str, size_bytes: int, line: "dict[Place, None]") -> None:
+    def __init__(self, model: str, size_bytes: int, line: "OrderedDict[Place, None]") -> None:
         self.model = model
         self.size_bytes = size_bytes
         self._line = line
@@ -52,7 +53,7 @@ class WaitingRoom:
         self.news = asyncio.Event()
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._lines: dict[str, dict[Place, None]] = {}
+        self._lines: dict[str, OrderedDict[Place, None]] = {}
         self._turned_away: set[str] = set()
         self._is_closed = False
 
@@ -69,7 +70,7 @@ class WaitingRoom:
             raise shutting_down()
         if self._bytes + size_bytes > self._max_bytes:
             raise room_is_out_of_memory(model, self._max_bytes, retry_after_s)
-        line = self._lines.setdefault(model, {})
+        line = self._lines.setdefault(model, OrderedDict())
         place = Place(model, size_bytes, line)
         line[place] = None
         self._bytes += size_bytes

@@ -8,7 +8,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from cluster.config import BaryonConfig
 from cluster.config_file import parse_config
-from cluster.serve_schema import ROUTER_PATH, Surroundings, serve_schema
+from cluster.serve_schema import POLICY_PATH, ROUTER_PATH, Surroundings, serve_schema
 
 WHERE = Surroundings(Path("/r/state"), Path("/r/models"), Path("/r/logs"), "127.0.0.1", "cpu", 0.0)
 TEXT = """
@@ -38,7 +38,7 @@ def test_nothing_shadows_our_own_modules() -> None:
 
 
 def test_every_import_path_exists() -> None:
-    paths = [a["import_path"] for a in schema()["applications"]] + [ROUTER_PATH]
+    paths = [a["import_path"] for a in schema()["applications"]] + [ROUTER_PATH, POLICY_PATH]
     for path in paths:
         module, _, name = path.partition(":")
         assert hasattr(import_module(module), name)
@@ -66,3 +66,28 @@ def test_a_gpu_replica_reserves_its_gpus_and_a_simulated_one_none() -> None:
     options = {a["name"]: a["deployments"][0]["ray_actor_options"] for a in document["applications"]}
     assert options["org--a"]["num_gpus"] == 2
     assert "num_gpus" not in options["s"]
+
+
+def test_the_autoscalers_word_is_taken_at_once_and_apply_does_not_reset_a_count() -> None:
+    """Serve goes back to `initial_replicas` whenever a configuration changes."""
+    scaling = application(schema(), "s")["deployments"][0]["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (2, 5)
+    assert "initial_replicas" not in scaling
+    assert {scaling[f"{which}_delay_s"] for which in ("upscale", "downscale", "downscale_to_zero")} == {0}
+
+
+def test_a_model_that_may_go_to_zero_says_how_long_requests_wait() -> None:
+    models = "models: [{name: z, engine: simulated, profile: instant, replicas: {min: 0}, wake: {max_wait_s: 9}}]"
+    (card,) = application(schema(models), "state")["deployments"][0]["user_config"]["models"]
+    assert card["wake"] == {"max_wait_s": 9, "max_waiting": 64}
+    assert card["replicas"] == {"min": 0, "max": 1}
+    ServeDeploySchema.model_validate(schema(models))
+
+
+def test_the_autoscaler_knows_what_a_replica_takes_of_the_cluster() -> None:
+    text = TEXT.replace("tensor_parallel_size: 2", "tensor_parallel_size: 2, priority: 3")
+    config = parse_config(text)
+    document = serve_schema(config, Surroundings(Path("/s"), Path("/m"), Path("/l"), "127.0.0.1", "cuda", 8.0))
+    first, second = application(document, "state")["deployments"][0]["user_config"]["models"]
+    assert (first["needs"], first["priority"], first["wake"]) == ({"GPU": 2.0, "CPU": 1.0}, 3, None)
+    assert second["needs"]["GPU"] == 0

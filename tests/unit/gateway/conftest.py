@@ -33,7 +33,6 @@ async def open_stand() -> AsyncIterator[OpenStand]:
         async def start(
             *engines: ScriptedEngine, max_in_flight: int = 8, settings: GatewaySettings | None = None
         ) -> Stand:
-            urls = {f"r{index}": f"http://127.0.0.1:{engine.port}" for index, engine in enumerate(engines)}
-            return await stack.enter_async_context(stand(urls, max_in_flight, settings or GatewaySettings()))
+            return await stack.enter_async_context(stand(engines, max_in_flight, settings or GatewaySettings()))
 
         yield start

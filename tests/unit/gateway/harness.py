@@ -1,9 +1,9 @@
 """A whole gateway on a real socket, and a client that sees every byte."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
+from tests.unit.gateway.scripted_engine import ScriptedEngine
 
 MODEL = "llama-3-8b"
 TOKEN = "internal-secret-token"
@@ -99,6 +100,24 @@ class Stand:
         self.port = gateway.bound_port
         self._clients: list[Client] = []
 
+    def know(self, **news: Any) -> None:
+        """State tells something new of the model."""
+        card = self.catalogue.get(MODEL)
+        assert card is not None
+        self.catalogue.replace({MODEL: replace(card, **news)})
+        self.gateway.keep_models({MODEL})
+
+    def have(self, *engines: ScriptedEngine, leaving: Collection[int] = (), max_in_flight: int = 8) -> None:
+        """From now on the model has these replicas, r0, r1, ...; some of them on their way out."""
+        replicas = [
+            replica_info(f"r{index}", engine, max_in_flight, is_leaving=index in leaving)
+            for index, engine in enumerate(engines)
+        ]
+        self.gateway.set_replicas(MODEL, replicas)
+
+    def waiting(self) -> int:
+        return self.gateway.app.room.waiting(MODEL)
+
     async def client(self) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
         self._clients.append(client)
@@ -124,15 +143,20 @@ class Stand:
             client.leave()
 
 
+def replica_info(name: str, engine: ScriptedEngine, max_in_flight: int = 8, *, is_leaving: bool = False) -> ReplicaInfo:
+    url = f"http://127.0.0.1:{engine.port}"
+    return ReplicaInfo(name, url, TOKEN, max_in_flight, max_model_len=4096, is_leaving=is_leaving)
+
+
 OpenStand = Callable[..., Awaitable[Stand]]
 
 
 @asynccontextmanager
-async def stand(urls: dict[str, str], max_in_flight: int, settings: GatewaySettings) -> AsyncIterator[Stand]:
+async def stand(
+    engines: Sequence[ScriptedEngine], max_in_flight: int, settings: GatewaySettings
+) -> AsyncIterator[Stand]:
     replicas, catalogue = ReplicaTable(), Catalogue()
-    replicas.update(
-        MODEL, [ReplicaInfo(name, url, TOKEN, max_in_flight, max_model_len=4096) for name, url in urls.items()]
-    )
+    replicas.update(MODEL, [replica_info(f"r{index}", engine, max_in_flight) for index, engine in enumerate(engines)])
     catalogue.replace({MODEL: ModelCard(MODEL, "vllm", not_ready="replica 1 of 1: load, 40 s.")})
     gateway = Gateway(settings, replicas, catalogue)
     await gateway.start("127.0.0.1", 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 EVENT_STREAM = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 )
+NO_SUCH_ROUTE = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 
 
 @dataclass
@@ -56,6 +57,9 @@ class ScriptedEngine:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET "):
+                    writer.write(NO_SUCH_ROUTE)
+                    continue
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 exchange = Exchange(head, await reader.readexactly(length), reader, writer)
                 self.exchanges.append(exchange)

@@ -1,9 +1,11 @@
 """What happens when replicas refuse, die, are full or are not there yet."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from deployments.gateway.catalogue import Scaling
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, TOKEN, OpenStand, post, until
@@ -187,3 +189,101 @@ async def test_no_answer_names_an_internal_address_or_token(
     for secret in (TOKEN, "127.0.0.1", str(engine.port), "uvicorn"):
         assert secret.encode() not in raw
     assert TOKEN not in repr(gateway.replicas.of(MODEL))
+
+
+async def test_a_leaving_replica_gets_nothing_new_while_there_is_another(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    leaving, staying = await start_engine(unary(b"{}")), await start_engine(unary(b"{}"))
+    gateway = await open_stand()
+    gateway.have(leaving, staying, leaving=[0])
+    for _ in range(20):
+        assert (await gateway.ask(post())).headers["x-baryon-replica"] == "r1"
+    assert not leaving.exchanges
+    gateway.have(leaving, leaving=[0])
+    assert (await gateway.ask(post())).headers["x-baryon-replica"] == "r0"
+
+
+async def test_a_replica_that_goes_next_gets_only_what_no_other_has_room_for(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    going, staying = await start_engine(never_answer), await start_engine(never_answer)
+    gateway = await open_stand()
+    gateway.have(going, staying, max_in_flight=3)
+    gateway.know(scaling=Scaling(reluctant=frozenset({"r0"})))
+    for _ in range(3):
+        (await gateway.client()).send(post())
+    await until(lambda: len(staying.exchanges) == 3)
+    assert not going.exchanges
+    (await gateway.client()).send(post())
+    await until(lambda: len(going.exchanges) == 1)
+
+
+class Ending:
+    """A replica whose end begins when the first request is on it: it leaves the list, then ends that request so."""
+
+    def __init__(self, end: Script) -> None:
+        self.end = end
+        self.begins = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def script(self, exchange: Exchange) -> None:
+        self.begins.set()
+        await self.may_end.wait()
+        await self.end(exchange)
+
+
+ENDS = {
+    "reset": hang_up,
+    "head of a stream and no more": stream_then_die(),
+    "its engine fails on what it has": unary(b"{}", b"500 Internal Server Error"),
+    "its engine takes no more": unary(b"{}", b"503 Service Unavailable"),
+}
+
+
+@pytest.mark.parametrize("body", [STREAMING, None], ids=["stream", "whole"])
+@pytest.mark.parametrize("end", list(ENDS.values()), ids=list(ENDS))
+async def test_a_request_that_races_with_its_replicas_end_is_answered_by_another(
+    start_engine: StartEngine, open_stand: OpenStand, end: Script, body: Any
+) -> None:
+    ending = Ending(end)
+    going = await start_engine(ending.script)
+    staying = await start_engine(stream(b"data: 1\n\n") if body else unary(b"{}"))
+    gateway = await open_stand()
+    gateway.have(going)
+    client = await gateway.client()
+    client.send(post(body=body))
+    await asyncio.wait_for(ending.begins.wait(), 5)
+    gateway.have(going, staying, leaving=[0])
+    ending.may_end.set()
+    answer = await client.answer()
+    assert (answer.status, answer.body, answer.whole) == (200, b"data: 1\n\n" if body else b"{}", True)
+    assert answer.headers["x-baryon-replica"] == "r1"
+    await gateway.settled()
+
+
+async def test_a_failure_of_a_replica_that_stays_is_not_tried_on_the_others(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    engines = [await start_engine(unary(b"{}", b"500 Internal Server Error")) for _ in range(2)]
+    gateway = await open_stand(*engines)
+    assert (await gateway.ask(post())).error["code"] == "engine_error"
+    assert sum(len(engine.exchanges) for engine in engines) == 1
+
+
+async def test_no_stream_that_has_begun_is_begun_again_elsewhere(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    ending = Ending(stream_then_die(b"data: 1\n\n"))
+    going, staying = await start_engine(ending.script), await start_engine(stream(b"data: 2\n\n"))
+    gateway = await open_stand()
+    gateway.have(going)
+    client = await gateway.client()
+    client.send(post(body=STREAMING))
+    await asyncio.wait_for(ending.begins.wait(), 5)
+    gateway.have(going, staying, leaving=[0])
+    ending.may_end.set()
+    answer = await client.answer()
+    assert answer.body.startswith(b"data: 1\n\n")
+    assert not answer.whole
+    assert not staying.exchanges

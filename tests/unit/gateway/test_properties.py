@@ -116,7 +116,7 @@ wire = st.lists(
 async def survives(conversations: list[list[bytes]]) -> None:
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-    async with stand({}, 8, GatewaySettings()) as gateway:
+    async with stand((), 8, GatewaySettings()) as gateway:
         for pieces in conversations:
             client = await gateway.client()
             for piece in pieces:
