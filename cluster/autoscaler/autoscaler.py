@@ -9,15 +9,18 @@ took to come. To zero: where that is allowed, once it is quiet (see `quiet.py`);
 
 import math
 from collections import deque
+from dataclasses import replace
 
 from cluster.autoscaler.capacity import Bearable, Promise, bearable
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Observation
 from cluster.autoscaler.forecast import Forecast
 from cluster.autoscaler.quiet import Quiet
+from cluster.autoscaler.usual import Usual
 
 FORECAST_LEVEL = 0.9
 LEAVING_PART = 0.8
+NO_PROMISE = Promise(math.inf, math.inf)
 LEAST_HORIZON_S = 60.0
 TARGET_ATTAINED = 0.99
 JUDGED_REQUESTS = 50
@@ -33,18 +36,21 @@ class Autoscaler:
         self.cold_start = cold_start
         self._forecast = Forecast()
         self._quiet = Quiet()
+        self._usual = Usual()
         self._needed: deque[tuple[float, int]] = deque()
         self._trust = 1.0
         self._judged_requests = 0
         self._judged_met = 0.0
         self._late_until_s = -math.inf
         self._last_up_s = -math.inf
+        self._asked_s: deque[float] = deque()
 
     def decide(self, seen: Observation) -> Decision:
         interval_s = max(1e-3, seen.now_s - seen.since_s)
         horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)
         rate = seen.demand.arrived_requests / interval_s
         self._forecast.add(seen.now_s, rate, max(1.0, seen.demand.arrived_requests) / interval_s**2, horizon_s)
+        seen = replace(seen, demand=self._usual.of(seen.demand, self._forecast.mean(0.0) * horizon_s))
         self._quiet.look(seen.since_s, seen.now_s, asked=_is_asked(seen))
         load = seen.demand.load(rate)
         full = self._bearable(seen, self.goal.promise)
@@ -68,16 +74,20 @@ class Autoscaler:
 
     def _choose(self, seen: Observation, load: float, horizon_s: float, full: Bearable) -> Decision:
         bearable_load = self._trust * full.load
-        ahead = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s))
-        late = self._late_s(seen, horizon_s, bearable_load) / horizon_s
-        wanted = max(1, math.ceil((ahead + late) / bearable_load))
-        kept = 0 if self._may_sleep(seen, horizon_s) else max(1, self._kept(seen, horizon_s))
         have = seen.running + seen.starting
+        while len(self._asked_s) > seen.starting:
+            self._asked_s.popleft()
+        ahead = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s))
+        needed, to_catch_up = ahead / bearable_load, self._to_catch_up(seen, horizon_s)
+        wanted = max(1, math.ceil(max(needed, to_catch_up)))
+        kept = 0 if self._may_sleep(seen, horizon_s) else max(1, self._kept(seen, horizon_s))
         desired, reason = have, "enough"
         if wanted > have:
-            desired, reason = wanted, "work waits" if late else "more is coming"
-            if self.goal.limits.clip(wanted) > have:
+            desired, reason = wanted, "work waits" if to_catch_up > needed else "more is coming"
+            more = self.goal.limits.clip(wanted) - have
+            if more > 0:
                 self._last_up_s = seen.now_s
+                self._asked_s += [seen.now_s] * more
         elif kept < have and not seen.starting and not seen.leaving and self._has_served(seen.now_s, horizon_s):
             desired, reason = have - 1, f"not needed for {horizon_s:.0f} s"
         clipped = self.goal.limits.clip(desired)
@@ -95,14 +105,20 @@ class Autoscaler:
     def _has_served(self, now_s: float, horizon_s: float) -> bool:
         return now_s - self._last_up_s >= 2 * horizon_s
 
-    def _late_s(self, seen: Observation, horizon_s: float, bearable_load: float) -> float:
-        """Seconds of one replica's work that wait longer than promised, and will when help is there."""
-        promised_s = max(1, seen.running) * self.goal.promise.ttft_ms / 1000
-        if seen.demand.waiting_ms / 1000 <= promised_s:
+    def _to_catch_up(self, seen: Observation, horizon_s: float) -> float:
+        """Replicas that work off, in the time of a horizon, what will wait for longer than promised when one asked for
+        now would serve: replicas that do all they can, and not only what keeps the promise.
+        """
+        does = self._bearable(seen, NO_PROMISE).load
+        load, work_s, at_s = seen.demand.load(self._forecast.mean(0.0)), seen.demand.waiting_ms / 1000, seen.now_s
+        serving, end_s = seen.running, seen.now_s + horizon_s
+        ready_s = [min(end_s, max(seen.now_s, asked_s + horizon_s)) for asked_s in self._asked_s]
+        for until_s in [*ready_s, end_s]:
+            work_s = max(0.0, work_s + (load - serving * does) * (until_s - at_s))
+            at_s, serving = until_s, serving + 1
+        if work_s <= max(1, serving - 1) * self.goal.promise.ttft_ms / 1000:
             return 0.0
-        load = seen.demand.load(self._forecast.mean(0.0))
-        grows_s = max(0.0, load - seen.running * bearable_load) * horizon_s
-        return seen.demand.waiting_ms / 1000 + grows_s
+        return (load + work_s / horizon_s) / does
 
     def _kept(self, seen: Observation, horizon_s: float) -> int:
         """What is needed within the stricter promise, at most of the last cold start and of the next."""

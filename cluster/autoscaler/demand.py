@@ -54,8 +54,8 @@ def together(demands: Sequence[Demand]) -> Demand:
         met_requests=sum(demand.met_requests for demand in demands),
         waiting_requests=sum(demand.waiting_requests for demand in demands),
         waiting_ms=sum(demand.waiting_ms for demand in demands),
-        shape=_mean_shape([demand.shape for demand in demands], weights),
-        speed=_mean_speed([demand.speed for demand in demands], weights),
+        shape=mean_shape([demand.shape for demand in demands], weights),
+        speed=mean_speed([demand.speed for demand in demands], weights),
         remembered_requests=sum(demand.remembered_requests for demand in demands),
         in_flight=dict(in_flight),
         sampled=tuple(request for demand in demands for request in demand.sampled),
@@ -63,7 +63,10 @@ def together(demands: Sequence[Demand]) -> Demand:
 
 
 def after(earlier: Demand | None, later: Demand) -> Demand:
-    """One gateway's, told in two parts: sums of both, and what was true last."""
+    """One gateway's, told in two parts: sums of both, and what was true last.
+
+    Whoever was turned away in the first part still wants a replica.
+    """
     if earlier is None:
         return later
     return replace(
@@ -71,11 +74,12 @@ def after(earlier: Demand | None, later: Demand) -> Demand:
         arrived_requests=earlier.arrived_requests + later.arrived_requests,
         finished_requests=earlier.finished_requests + later.finished_requests,
         met_requests=earlier.met_requests + later.met_requests,
+        waiting_requests=max(later.waiting_requests, min(1, earlier.waiting_requests)),
         sampled=(*earlier.sampled, *later.sampled)[-SAMPLED_AT_MOST:],
     )
 
 
-def _mean_shape(shapes: Sequence[Shape], weights: Sequence[float]) -> Shape:
+def mean_shape(shapes: Sequence[Shape], weights: Sequence[float]) -> Shape:
     return Shape(
         prefill_ms=_mean([shape.prefill_ms for shape in shapes], weights),
         prefill_ms_squared=_mean([shape.prefill_ms_squared for shape in shapes], weights),
@@ -84,7 +88,7 @@ def _mean_shape(shapes: Sequence[Shape], weights: Sequence[float]) -> Shape:
     )
 
 
-def _mean_speed(speeds: Sequence[Speed], weights: Sequence[float]) -> Speed:
+def mean_speed(speeds: Sequence[Speed], weights: Sequence[float]) -> Speed:
     return Speed(
         step_ms=_mean([speed.step_ms for speed in speeds], weights),
         step_ms_per_sequence=_mean([speed.step_ms_per_sequence for speed in speeds], weights),

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from cluster.autoscaler.misses import Misses
+
 LEAST_LINE_SAMPLES = 10
 CUT_UNKNOWNS = 3
 MEDIAN_OF_SQUARED_NORMAL = 0.455
 DAY_S = 86_400.0
 DAY_BIN_S = 300.0
 DAY_RATIO = 2.0
-MISSES_EVERY_S = 30.0
-MISSES_REMEMBERED = 2_880
-PRIOR_MISSES = tuple(math.exp(0.15 * statistics.NormalDist().inv_cdf((i + 0.5) / 20)) for i in range(20))
 
 
 class Segment(NamedTuple):
@@ -64,8 +63,7 @@ class Forecast:
         self._samples: deque[tuple[float, float, float]] = deque()
         self._days: dict[int, tuple[float, int]] = {}
         self._outlook: Outlook | None = None
-        self._expected: deque[tuple[float, float]] = deque()
-        self._misses: deque[float] = deque(PRIOR_MISSES, maxlen=MISSES_REMEMBERED)
+        self._misses = Misses()
 
     def add(self, now_s: float, value: float, variance: float, horizon_s: float) -> None:
         """`horizon_s`: how far ahead is asked for; twice as far it looks back."""
@@ -75,7 +73,8 @@ class Forecast:
         self._remember_day(now_s, value)
         segment, noise = last_part(list(self._samples))
         self._outlook = Outlook(segment, now_s, noise)
-        self._learn(now_s, horizon_s)
+        expected = max(self.mean(0.0), self.mean(horizon_s))
+        self._misses.look(now_s, self._outlook.mean_at(0.0), expected, horizon_s)
 
     def mean(self, ahead_s: float) -> float:
         if self._outlook is None:
@@ -86,20 +85,9 @@ class Forecast:
         """The mean so far ahead, by as much more as noise and what was missed before make likely."""
         if self._outlook is None:
             return 0.0
+        mean = self.mean(ahead_s)
         noise = statistics.NormalDist().inv_cdf(level) * self._outlook.deviation_at(ahead_s)
-        ordered = sorted(self._misses)
-        miss = ordered[min(len(ordered) - 1, int(level * len(ordered)))] if ahead_s else 1.0
-        return max(self.mean(ahead_s) + noise, self.mean(ahead_s) * miss)
-
-    def _learn(self, now_s: float, horizon_s: float) -> None:
-        """How many times the forecast of a horizon ago has come."""
-        assert self._outlook is not None
-        while self._expected and self._expected[0][0] <= now_s:
-            _, expected = self._expected.popleft()
-            if expected > 0:
-                self._misses.append(self._outlook.mean_at(0.0) / expected)
-        if not self._expected or self._expected[-1][0] <= now_s + horizon_s - MISSES_EVERY_S:
-            self._expected.append((now_s + horizon_s, self._outlook.mean_at(horizon_s)))
+        return max(mean + noise, self._misses.quantile(level, mean) if ahead_s else mean)
 
     def _remember_day(self, now_s: float, value: float) -> None:
         number = int(now_s // DAY_BIN_S)

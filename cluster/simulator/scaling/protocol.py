@@ -14,7 +14,6 @@ from cluster.simulator.trace_request import TraceRequest
 LEAST_TOKENS = 16
 LONGEST = 4.0
 BLOCK_TOKENS = 16
-SHARED_FROM = -1
 
 
 class Lengths(Section):
@@ -84,21 +83,18 @@ class Protocol(Section):
         """Poisson arrivals, thinned from the highest rate (Lewis and Shedler 1979)."""
         source = Random(f"protocol {seed}")  # noqa: S311
         most = max(max(begin, end) for _, begin, end in self.segments)
-        at_s, index = 0.0, 0
+        at_s = 0.0
         while most:
             at_s += source.expovariate(most)
             if at_s >= self.seconds:
                 return
             if source.random() * most < self.rate_at(at_s):
                 prompt, output = self.input_tokens.draw(source), self.output_tokens.draw(source)
-                yield TraceRequest(at_s * 1000, prompt, output, self._blocks(index, prompt))
-                index += 1
+                yield TraceRequest(at_s * 1000, prompt, output, self._shared_blocks(prompt))
 
-    def _blocks(self, index: int, prompt_tokens: int) -> tuple[int, ...]:
-        """Those of the common prefix below zero, the request's own above."""
-        count, shared = prompt_tokens // BLOCK_TOKENS, round(self.prefix_hit_rate * prompt_tokens / BLOCK_TOKENS)
-        own = index * 100_000
-        return (*range(SHARED_FROM, SHARED_FROM - shared, -1), *range(own + shared, own + count))
+    def _shared_blocks(self, prompt_tokens: int) -> tuple[int, ...]:
+        """Of the common prefix; what follows it is nobody else's."""
+        return tuple(range(round(self.prefix_hit_rate * prompt_tokens / BLOCK_TOKENS)))
 
 
 def load_protocol(path: Path) -> Protocol:

@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 def test_a_model_may_have_no_replica_but_not_at_most_none() -> None:
     counts = parse_config(GOOD + "    replicas: {min: 0}\n").models[0].replicas
     assert (counts.min, counts.max) == (0, 1)
-    with pytest.raises(ConfigError, match="replicas.max"):
+    with pytest.raises(ConfigError, match=r"replicas\.max"):
         parse_config(GOOD + "    replicas: {min: 0, max: 0}\n")
 
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.autoscaler.capacity import Shape, Speed
-from cluster.autoscaler.demand import Demand
+from cluster.autoscaler.demand import SAMPLED_AT_MOST, Demand
 from deployments.gateway.catalogue import Scaling, Wake
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.routing.attainment import kept
 from deployments.gateway.routing.score import Slo
 from deployments.gateway.settings import GatewaySettings
-from deployments.gateway.untold_demand import MOST_SAMPLED, carried_on
+from deployments.gateway.untold_demand import carried_on
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, OpenStand, Stand, post, until
 from tests.unit.gateway.scripted_engine import (
@@ -318,7 +318,7 @@ def test_reports_that_wait_to_be_told_lose_nothing_and_do_not_grow(taken: list[d
         of_model = [now[model] for now in taken[last_without + 1 :]]
         assert seen.arrived_requests == sum(now.arrived_requests for now in of_model)
         assert seen.met_requests == sum(now.met_requests for now in of_model)
-        assert len(seen.sampled) == min(MOST_SAMPLED, sum(len(now.sampled) for now in of_model))
+        assert len(seen.sampled) == min(SAMPLED_AT_MOST, sum(len(now.sampled) for now in of_model))
         assert (seen.in_flight, seen.waiting_ms, seen.shape) == (
             of_model[-1].in_flight,
             of_model[-1].waiting_ms,
