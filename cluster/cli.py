@@ -2,6 +2,7 @@
 
 import typer
 
+from cluster.commands.backtest import backtest
 from cluster.commands.bench import bench
 from cluster.commands.chat import chat
 from cluster.commands.doctor import doctor
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, apply, chat, plan, doctor):
+for command in (up, down, status, apply, chat, plan, doctor, backtest):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(simulate, name="simulate")

@@ -28,6 +28,7 @@ class RunFolder:
         self.ray_folder = path / "ray"
         self.log_folder = path / "logs"
         self.state_path = path / "state.sqlite"
+        self.usage_path = path / "usage.sqlite"
         self._record_path = path / "run.json"
 
     def write(self, record: RunRecord) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cluster.simulator.request import SimulatedRequest
@@ -68,7 +68,7 @@ def summarise(policy: str, seed: int, requests: Iterable[SimulatedRequest], slo:
     )
 
 
-def percentile(values: list[float], level: float) -> float:
+def percentile(values: Sequence[float], level: float) -> float:
     """Linear between ranks; 0 of nothing."""
     if not values:
         return 0.0

@@ -9,7 +9,8 @@ from typing import Protocol as Interface
 
 from cluster.simulator.policies.baryon import Baryon
 from cluster.simulator.request import SimulatedRequest
-from cluster.simulator.scaling.snapshot import ReplicaLoad, Snapshot, met, tpot_ms, ttft_ms
+from cluster.simulator.scaling.ended import Ended
+from cluster.simulator.scaling.snapshot import ReplicaLoad, Snapshot
 from cluster.simulator.scaling.workload import Workload
 from cluster.simulator.simulation import Fleet, SimulatedCluster
 from cluster.simulator.summary import percentile
@@ -75,8 +76,9 @@ class ScalingRow:
 
 
 def gpus_of(profile: str) -> int:
-    """Profiles are named for their tensor parallel size."""
-    return int(profile.rpartition("-tp")[2] or 1)
+    """Profiles are named for their tensor parallel size; a replica on a CPU counts as one."""
+    named, _, size = profile.rpartition("-tp")
+    return int(size) if named else 1
 
 
 class ScalingRun:
@@ -97,7 +99,7 @@ class ScalingRun:
         self._replica_s = 0.0
         self._began: list[TraceRequest] = []
         self._finished: list[SimulatedRequest] = []
-        self._ended: list[SimulatedRequest] = []
+        self._ended = Ended()
         self._changes: list[tuple[float, int]] = []
         self._most = 0
         self._target = self._clip(self._scaler.initial())
@@ -119,14 +121,14 @@ class ScalingRun:
         while self._starting:
             self._until(self._starting[0][0])
         self._finished += self._cluster.until(math.inf)
-        self._ended += self._finished
+        self._ended.add(self._finished)
         return self._summary(name)
 
     def _tick(self, since_s: float, now_s: float) -> None:
         self._until(now_s)
         self._let_go(now_s)
         seen = self._snapshot(since_s, now_s)
-        self._ended += self._finished
+        self._ended.add(self._finished)
         self._began, self._finished = [], []
         wanted = self._clip(self._scaler.desired(seen))
         if wanted != self._target:
@@ -203,24 +205,23 @@ class ScalingRun:
     def _summary(self, name: str) -> ScalingRow:
         end_s = self._protocol.seconds
         replica_s = self._replica_s + sum(end_s - asked_s for asked_s in self._asked_s.values())
-        done = [request for request in self._ended if not math.isnan(request.finished_ms)]
-        kept = sum(met(request, self._slo) for request in done)
-        ttft = [ttft_ms(request) for request in done]
+        ended, done = self._ended, len(self._ended.ttft_ms)
+        kept = ended.kept(self._slo)
         return ScalingRow(
             policy=name,
             seed=self._seed,
-            requests=len(self._ended),
-            failed=len(self._ended) - len(done),
-            slo_attainment=kept / len(self._ended) if self._ended else 1.0,
+            requests=done + ended.failed,
+            failed=ended.failed,
+            slo_attainment=kept / (done + ended.failed) if done + ended.failed else 1.0,
             goodput_rps=kept / end_s,
             gpu_hours=replica_s * gpus_of(self._protocol.profile) / 3600,
             replicas_mean=replica_s / end_s,
             replicas_most=self._most,
             actions=len(self._changes),
             flaps=flaps(self._changes, REVERSAL_COLD_STARTS * self._protocol.cold_start_s),
-            ttft_p50_ms=percentile(ttft, 0.5),
-            ttft_p99_ms=percentile(ttft, 0.99),
-            tpot_p90_ms=percentile([tpot_ms(request) for request in done], 0.9),
+            ttft_p50_ms=percentile(ended.ttft_ms, 0.5),
+            ttft_p99_ms=percentile(ended.ttft_ms, 0.99),
+            tpot_p90_ms=percentile(ended.tpot_ms, 0.9),
         )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol as Interface
 
 from cluster.simulator.scaling.protocol import BLOCK_TOKENS, Protocol
 from cluster.simulator.trace import Trace
@@ -11,12 +12,21 @@ from cluster.simulator.trace_request import TraceRequest
 BIN_S = 60.0
 
 
+class Requests(Interface):
+    """What a trace is to a run."""
+
+    @property
+    def block_tokens(self) -> int: ...
+
+    def requests(self, seed: int, speedup: float) -> Iterator[TraceRequest]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """`protocol.segments` tell the rate over time to those who may know the future, also of a trace."""
 
     protocol: Protocol
-    trace: Trace | None = None
+    trace: Requests | None = None
     speedup: float = 1.0
 
     def requests(self, seed: int) -> Iterator[TraceRequest]:
