@@ -64,7 +64,7 @@ class ScaledModel:
         self._asked_s: deque[float] = deque()
         self._told: dict[str, tuple[float, Demand]] = {}
         self._has_news = False
-        self._looked_s = now_s
+        self.looked_s = self.looked_before_s = now_s
         self._moving_since_s = now_s
 
     @property
@@ -127,7 +127,7 @@ class ScaledModel:
         seen = self._seen(self.demand, now_s)
         self._told = {one: (at_s, _levels_of(told)) for one, (at_s, told) in self._told.items()}
         self._has_news = False
-        self._looked_s = now_s
+        self.looked_before_s, self.looked_s = self.looked_s, now_s
         try:
             decision = self.autoscaler.decide(seen)
         except Exception as error:
@@ -161,7 +161,7 @@ class ScaledModel:
     def _seen(self, demand: Demand, now_s: float) -> Observation:
         return Observation(
             now_s=now_s,
-            since_s=self._looked_s,
+            since_s=self.looked_s,
             demand=demand,
             cache_tokens=self._cache_tokens,
             running=min(self.target, len(self.running)),

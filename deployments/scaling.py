@@ -3,7 +3,10 @@
 State runs it: gateways tell it of demand, replicas of their stages, and Serve's controller reads what it decided.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +16,9 @@ from cluster.autoscaler.next_to_go import next_to_go
 from cluster.autoscaler.sharing import Claim, share
 from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling_store import ScalingStore
+from deployments.usage_log import UsageLog, UsageLogError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +30,14 @@ class Site:
 
 
 class Scaling:
-    """All models. `decided` has each model's last decision."""
+    """All models. `decided` has each model's last decision.
 
-    def __init__(self, store: ScalingStore, targets: Mapping[str, int]) -> None:
+    What cannot be written down is decided and carried out all the same: a full disk stops no scaling.
+    """
+
+    def __init__(self, store: ScalingStore, usage: UsageLog, targets: Mapping[str, int]) -> None:
         """`targets`: replicas by application that Serve was last told in this cluster."""
-        self._store = store
+        self._store, self._usage = store, usage
         self._told_targets = targets
         self._models: dict[str, ScaledModel] = {}
         self._wanted: dict[str, int] = {}
@@ -77,7 +86,8 @@ class Scaling:
         """All replicas, as they reported to state."""
         for model, known in self._models.items():
             for seconds in known.see_replicas([row for row in rows if row["model"] == model]):
-                self._store.keep_cold_start(model, seconds)
+                with _written_if_possible():
+                    self._store.keep_cold_start(model, seconds)
 
     def wake(self, site: Site, now_s: float) -> None:
         """A replica for each model at zero that requests wait for; how many more is the next decision's affair."""
@@ -87,7 +97,10 @@ class Scaling:
     def decide(self, site: Site, now_s: float) -> None:
         """Every few seconds, for all models that gateways told anything of."""
         decisions = {model: known.decide(now_s) for model, known in self._models.items()}
-        self._carry_out({model: made for model, made in decisions.items() if made is not None}, site, now_s)
+        made = {model: decision for model, decision in decisions.items() if decision is not None}
+        self._carry_out(made, site, now_s)
+        for model in made:
+            self._log_usage(self._models[model])
 
     def _carry_out(self, decisions: Mapping[str, Decision], site: Site, now_s: float) -> None:
         self._wanted |= {model: decision.desired for model, decision in decisions.items()}
@@ -100,8 +113,17 @@ class Scaling:
             decision = decisions.get(model, self.decided.get(model))
             if decision is not None and (model in decisions or known.target != was):
                 reason = "; ".join(filter(None, (decision.reason, grant.reason)))
-                self._store.keep_decision(model, was, known.target, decision, reason)
+                with _written_if_possible():
+                    self._store.keep_decision(model, was, known.target, decision, reason)
         self.decided |= decisions
+
+    def _log_usage(self, known: ScaledModel) -> None:
+        since_s, demand = known.looked_before_s, known.demand
+        if demand is not None and known.looked_s > since_s:
+            with _written_if_possible():
+                self._usage.append(
+                    since_s, known.looked_s - since_s, known.card.model, demand.arrived_requests, demand.sampled
+                )
 
     def _claim(self, known: ScaledModel) -> Claim:
         model, last = known.card.model, self.decided.get(known.card.model)
@@ -114,3 +136,11 @@ class Scaling:
             priority=known.card.priority,
             load=last.forecast_load / last.bearable_load if last and last.bearable_load else 0.0,
         )
+
+
+@contextmanager
+def _written_if_possible() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, UsageLogError) as error:
+        logger.error("not written down: %s", error)

@@ -18,6 +18,7 @@ from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
 from deployments.state_store import FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
+from deployments.usage_log import UsageLog
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ REPORT_PERIOD_S = 5.0
 SILENT_REPLICA_IS_LOST_S = 4 * REPORT_PERIOD_S
 DECISION_PERIOD_S = 5.0
 DECISIONS_SHOWN = 20
+USAGE_LOG = "usage.sqlite"
 HEAD_RESOURCE = "node:__internal_head__"
 
 
@@ -36,7 +38,8 @@ class State:
     def __init__(self, path: str) -> None:
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))
-        self._scaling = Scaling(self._scaling_store, read_targets())
+        self._usage = UsageLog(Path(path).with_name(USAGE_LOG))
+        self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}
         self._began_s = time.time()
@@ -127,9 +130,9 @@ class State:
     async def _decide(self) -> None:
         self._scaling.see_replicas(self._heard_of())
         self._scaling.decide(await self._site(), time.time())
-        self._scaling_store.trim()
-        self._metrics.publish(self._scaling)
         await self._tell_targets()
+        self._metrics.publish(self._scaling)
+        self._scaling_store.trim()
 
     async def _tell_targets(self) -> None:
         """To Serve's controller, and to gateways what they should know of it."""
@@ -160,3 +163,4 @@ class State:
         if hasattr(self, "_store"):
             self._store.close()
             self._scaling_store.close()
+            self._usage.close()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from cluster.autoscaler.demand import Demand
 from deployments.scaled_model import MOVED_OFF_WITHIN_S, SILENT_GATEWAY_S, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_store import ScalingStore
+from deployments.usage_log import UsageLog, bins
 
 TICK_S = 5.0
 QUIET = Demand(
@@ -32,13 +33,20 @@ CHAT = ScalingCard("chat", "chat-app", Promise(2_000, 100), Limits(1, 8), {"GPU"
 ZERO = replace(CHAT, model="rare", application="rare-app", limits=Limits(0, 2))
 
 
+@dataclass(frozen=True)
+class Kept:
+    store: ScalingStore
+    usage: UsageLog
+    usage_path: Path
+
+
 class World:
     """State's loop without Ray. Replicas become ready `cold_s` after they were asked for, as Serve would start them."""
 
-    def __init__(self, store: ScalingStore, *cards: ScalingCard, gpus: float = 16, cold_s: float = 20) -> None:
+    def __init__(self, kept: Kept, *cards: ScalingCard, gpus: float = 16, cold_s: float = 20) -> None:
         self.now_s, self.cold_s = 1_000.0, cold_s
         self.site = Site({"GPU": gpus}, "head")
-        self.scaling = Scaling(store, {})
+        self.scaling = Scaling(kept.store, kept.usage, {})
         self.cards = cards
         self.scaling.replace_models(cards, self.now_s)
         self.rows: dict[str, list[dict[str, Any]]] = {card.model: [] for card in cards}
@@ -81,44 +89,49 @@ class World:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ScalingStore]:
-    store = ScalingStore(tmp_path / "state.sqlite")
-    yield store
-    store.close()
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    kept = Kept(
+        ScalingStore(tmp_path / "state.sqlite"),
+        UsageLog(tmp_path / "usage.sqlite", now_s=lambda: 1_000.0),
+        tmp_path / "usage.sqlite",
+    )
+    yield kept
+    kept.store.close()
+    kept.usage.close()
 
 
-def test_more_demand_brings_more_replicas_and_less_takes_them_away(store: ScalingStore) -> None:
-    world = World(store, CHAT)
+def test_more_demand_brings_more_replicas_and_less_takes_them_away(kept: Kept) -> None:
+    world = World(kept, CHAT)
     most = world.run(120, chat=BUSY)["chat"]
     assert most > 2
     assert world.run(900, chat=QUIET)["chat"] == 1
 
 
-def test_every_decision_is_kept_with_what_it_saw_and_why(store: ScalingStore) -> None:
-    world = World(store, CHAT)
+def test_every_decision_is_kept_with_what_it_saw_and_why(kept: Kept) -> None:
+    world = World(kept, CHAT)
     world.run(60, chat=BUSY)
-    changes = store.decisions("chat", 50, changes_only=True)
+    changes = kept.store.decisions("chat", 50, changes_only=True)
     first = changes[-1]
     assert (first["was"], first["granted"] > 1) == (1, True)
     assert first["reason"]
     assert first["load"] > 0
     assert first["forecast_load"] > 0
     assert 0 < first["bearable_load"] <= 1.2
-    assert len(store.decisions("chat", 50)) == 60 / TICK_S
+    assert len(kept.store.decisions("chat", 50)) == 60 / TICK_S
 
 
-def test_a_request_for_a_model_at_zero_wakes_it_at_once(store: ScalingStore) -> None:
-    world = World(store, ZERO)
+def test_a_request_for_a_model_at_zero_wakes_it_at_once(kept: Kept) -> None:
+    world = World(kept, ZERO)
     assert world.run(30, rare=QUIET) == {"rare": 0}
     assert world.scaling.tell("g", {"rare": WAITING}, world.now_s)
     world.scaling.wake(world.site, world.now_s)
     assert world.counts() == {"rare": 1}
     assert not world.scaling.tell("g", {"rare": WAITING}, world.now_s)
-    assert store.decisions("rare", 1)[0]["reason"] == "a request waits"
+    assert kept.store.decisions("rare", 1)[0]["reason"] == "a request waits"
 
 
-def test_gateways_learn_how_long_a_start_takes_and_since_when_one_is_awaited(store: ScalingStore) -> None:
-    world = World(store, ZERO, cold_s=40)
+def test_gateways_learn_how_long_a_start_takes_and_since_when_one_is_awaited(kept: Kept) -> None:
+    world = World(kept, ZERO, cold_s=40)
     world.scaling.tell("g", {"rare": WAITING}, world.now_s)
     world.scaling.wake(world.site, world.now_s)
     world.run_serve()
@@ -126,21 +139,21 @@ def test_gateways_learn_how_long_a_start_takes_and_since_when_one_is_awaited(sto
     assert world.scaling.view()["rare"]["asked_at_s"] == asked_s
     world.run(60, rare=replace(QUIET, arrived_requests=2))
     assert world.scaling.view()["rare"] == {"reluctant": [], "cold_start_s": 40, "asked_at_s": None}
-    assert store.cold_starts("rare") == [40.0]
+    assert kept.store.cold_starts("rare") == [40.0]
 
 
-def test_a_restart_of_state_keeps_counts_and_cold_starts(store: ScalingStore) -> None:
-    world = World(store, CHAT)
+def test_a_restart_of_state_keeps_counts_and_cold_starts(kept: Kept) -> None:
+    world = World(kept, CHAT)
     before = world.run(120, chat=BUSY)["chat"]
-    again = Scaling(store, world.scaling.targets())
+    again = Scaling(kept.store, kept.usage, world.scaling.targets())
     again.replace_models([CHAT], world.now_s)
     assert again.targets() == {"chat-app": before}
     assert again.view()["chat"]["cold_start_s"] == 20
 
 
-def test_load_is_moved_off_the_replica_that_goes_before_it_goes(store: ScalingStore) -> None:
+def test_load_is_moved_off_the_replica_that_goes_before_it_goes(kept: Kept) -> None:
     """Serve takes the newest; it is kept while it has requests, but not longer than half a minute."""
-    world = World(store, CHAT)
+    world = World(kept, CHAT)
     full = world.run(120, chat=BUSY)["chat"]
     newest = world.rows["chat"][-1]["replica_id"]
     on_newest = replace(QUIET, in_flight={newest: 1})
@@ -157,8 +170,8 @@ def test_load_is_moved_off_the_replica_that_goes_before_it_goes(store: ScalingSt
     assert world.step(chat=QUIET)["chat"] == full - 2
 
 
-def test_a_replica_that_is_to_go_stays_if_demand_comes_back(store: ScalingStore) -> None:
-    world = World(store, CHAT)
+def test_a_replica_that_is_to_go_stays_if_demand_comes_back(kept: Kept) -> None:
+    world = World(kept, CHAT)
     full = world.run(120, chat=BUSY)["chat"]
     holding = replace(QUIET, in_flight={row["replica_id"]: 1 for row in world.rows["chat"]})
     while not world.scaling.view()["chat"]["reluctant"]:
@@ -168,26 +181,26 @@ def test_a_replica_that_is_to_go_stays_if_demand_comes_back(store: ScalingStore)
     assert world.counts()["chat"] >= full
 
 
-def test_a_higher_priority_takes_gpus_from_a_lower_one(store: ScalingStore) -> None:
+def test_a_higher_priority_takes_gpus_from_a_lower_one(kept: Kept) -> None:
     batch = replace(CHAT, model="batch", application="batch-app")
     first = replace(CHAT, priority=10)
-    world = World(store, batch, first, gpus=4)
+    world = World(kept, batch, first, gpus=4)
     world.run(120, batch=BUSY, chat=QUIET)
     assert world.counts() == {"batch": 3, "chat": 1}
     world.run(300, batch=BUSY, chat=BUSY)
     assert world.counts() == {"batch": 1, "chat": 3}
-    assert "'chat' (priority 10)" in store.decisions("batch", 1)[0]["reason"]
+    assert "'chat' (priority 10)" in kept.store.decisions("batch", 1)[0]["reason"]
 
 
-def test_silence_of_gateways_is_not_a_lack_of_demand(store: ScalingStore) -> None:
-    world = World(store, CHAT)
+def test_silence_of_gateways_is_not_a_lack_of_demand(kept: Kept) -> None:
+    world = World(kept, CHAT)
     before = world.run(120, chat=BUSY)
     assert world.run(3_600) == before
-    assert store.decisions("chat", 1)[0]["attained"] == 1.0
+    assert kept.store.decisions("chat", 1)[0]["attained"] == 1.0
 
 
-def test_what_a_gateway_that_died_had_is_forgotten(store: ScalingStore) -> None:
-    world = World(store, ZERO)
+def test_what_a_gateway_that_died_had_is_forgotten(kept: Kept) -> None:
+    world = World(kept, ZERO)
     world.scaling.tell("dead", {"rare": WAITING}, world.now_s)
     world.run(SILENT_GATEWAY_S, rare=QUIET)
     before = world.counts()["rare"]
@@ -196,10 +209,10 @@ def test_what_a_gateway_that_died_had_is_forgotten(store: ScalingStore) -> None:
 
 
 def test_a_policy_that_fails_leaves_its_count_and_no_other_model_feels_it(
-    store: ScalingStore, monkeypatch: pytest.MonkeyPatch
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replace(CHAT, model="other", application="other-app")
-    world = World(store, CHAT, other)
+    world = World(kept, CHAT, other)
 
     def fail(_seen: object) -> object:
         raise ZeroDivisionError("no")
@@ -208,26 +221,26 @@ def test_a_policy_that_fails_leaves_its_count_and_no_other_model_feels_it(
     counts = world.run(120, chat=BUSY, other=BUSY)
     assert counts["chat"] == 1
     assert counts["other"] > 2
-    assert "the policy failed" in store.decisions("chat", 1)[0]["reason"]
+    assert "the policy failed" in kept.store.decisions("chat", 1)[0]["reason"]
 
 
-def test_no_more_are_asked_for_while_one_does_not_become_ready(store: ScalingStore) -> None:
-    world = World(store, CHAT)
+def test_no_more_are_asked_for_while_one_does_not_become_ready(kept: Kept) -> None:
+    world = World(kept, CHAT)
     world.run(60, chat=QUIET)
     world.comes = False
     stuck = world.run(300, chat=replace(BUSY, arrived_requests=15))
     assert world.run(600, chat=replace(BUSY, arrived_requests=60)) == stuck
-    assert "is not ready yet" in store.decisions("chat", 1)[0]["reason"]
+    assert "is not ready yet" in kept.store.decisions("chat", 1)[0]["reason"]
 
 
-def test_an_slo_that_no_replica_can_meet_leaves_the_count_and_says_so(store: ScalingStore) -> None:
-    world = World(store, replace(CHAT, promise=Promise(50, 100)))
+def test_an_slo_that_no_replica_can_meet_leaves_the_count_and_says_so(kept: Kept) -> None:
+    world = World(kept, replace(CHAT, promise=Promise(50, 100)))
     assert world.run(120, chat=BUSY)["chat"] == 1
-    assert "one request alone misses the SLO" in store.decisions("chat", 1)[0]["reason"]
+    assert "one request alone misses the SLO" in kept.store.decisions("chat", 1)[0]["reason"]
 
 
-def test_new_limits_hold_at_once(store: ScalingStore) -> None:
-    world = World(store, CHAT)
+def test_new_limits_hold_at_once(kept: Kept) -> None:
+    world = World(kept, CHAT)
     world.run(120, chat=BUSY)
     world.scaling.replace_models([replace(CHAT, limits=Limits(1, 2))], world.now_s)
     assert world.counts()["chat"] == 2
@@ -235,12 +248,29 @@ def test_new_limits_hold_at_once(store: ScalingStore) -> None:
     assert world.counts()["chat"] == 5
 
 
-def test_fifty_models_are_decided_in_less_time_than_passes(store: ScalingStore) -> None:
+def test_fifty_models_are_decided_in_less_time_than_passes(kept: Kept) -> None:
     """Not a benchmark: a bound that only a mistake of order would break. The loop has five seconds."""
     cards = [replace(CHAT, model=f"m{i}", application=f"a{i}") for i in range(50)]
-    world = World(store, *cards, gpus=100)
+    world = World(kept, *cards, gpus=100)
     demands = {card.model: BUSY for card in cards}
     world.run(120, **demands)
     began_s = time.process_time()
     world.step(**demands)
     assert time.process_time() - began_s < TICK_S / 2
+
+
+def test_what_was_asked_for_is_in_the_usage_log_to_the_request(kept: Kept) -> None:
+    world = World(kept, CHAT)
+    world.run(60, chat=replace(BUSY, sampled=[(1_000, 200, 50)]))
+    world.run(60, chat=QUIET)
+    written = list(bins(kept.usage_path, "chat", 0.0, world.now_s))
+    assert sum(told.requests for told in written) == 60 / TICK_S * BUSY.arrived_requests
+    assert sum(told.seconds for told in written) == 120
+    assert written[0].sampled == ((1_000, 200, 50),)
+
+
+def test_a_disk_that_is_full_stops_no_scaling(kept: Kept) -> None:
+    world = World(kept, CHAT)
+    kept.store.close()
+    kept.usage.close()
+    assert world.run(120, chat=BUSY)["chat"] > 2
