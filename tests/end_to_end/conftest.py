@@ -11,6 +11,7 @@ CHAT = "smollm2-135m-instruct"
 TINY = "tiny-tp2"
 EMBED = "tiny-embed"
 SIMULATED = "sim"
+SLEEPER = "sleeper"
 
 MODELS = """
 models:
@@ -36,7 +37,8 @@ models:
     profile: llama-3.1-8b-h100-tp1
     cpus_per_replica: 0.1
     max_in_flight: 8
-    replicas: {min: 2, max: 4}
+    replicas: {min: 2}
+  - {name: sleeper, engine: simulated, profile: instant, cpus_per_replica: 0.1, replicas: {min: 0, max: 2}}
 """
 
 
