@@ -82,7 +82,9 @@ def _print(document: dict[str, Any]) -> None:
         "application", "status", "replica", "pid", "engine", "stage", "for", "detail", box=None, pad_edge=False
     )
     stages = {replica["replica_id"]: replica for replica in document["replicas"]}
+    sleepers = {model["application"] for model in document["models"] if not model["replicas"]["min"]}
     for application in document["applications"]:
+        asleep = "a request wakes it" if application["name"] in sleepers else ""
         for replica in application["replicas"] or [{"id": "-", "state": "-", "pid": ""}]:
             known = stages.get(replica["id"], {})
             table.add_row(
@@ -93,7 +95,7 @@ def _print(document: dict[str, Any]) -> None:
                 known.get("engine", ""),
                 known.get("stage", replica["state"].lower()),
                 _duration(known.get("started_at_s")),
-                known.get("detail", ""),
+                known.get("detail", asleep if replica["id"] == "-" else ""),
             )
     console.print(table)
     for failure in document["failures"][:FAILURES_SHOWN]:
