@@ -1,4 +1,4 @@
-"""`baryon backtest`: what the recorded days would have cost under another policy or SLO, and which they would have met."""
+"""`baryon backtest`: what recorded days would have cost under another policy or SLO, and which they would have met."""
 
 import math
 from concurrent.futures.process import BrokenProcessPool

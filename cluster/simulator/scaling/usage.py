@@ -1,9 +1,9 @@
 """What a usage log says was asked for, as requests that an autoscaling run can play.
 
 Each bin's own number of requests, at moments drawn within it; their lengths are drawn from what finished in the bin and
-the three on either side, or last before that. The cached part of a prompt is the beginning of an earlier prompt: it is
-found again where that one was computed, if it is still there. Time in which nothing was recorded is left out: the
-next bin follows at once.
+the three on either side, or last before that. What was cached of them is the beginning of one text, so that hits are as
+many as recorded whatever the policy: whose prompt began how is not in the log. Time in which nothing was recorded is
+left out: the next bin follows at once.
 """
 
 import math
@@ -15,14 +15,12 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from cluster.simulator.scaling.protocol import Counts, Lengths, Objective, Protocol
+from cluster.simulator.scaling.protocol import BLOCK_TOKENS, Counts, Lengths, Objective, Protocol
 from cluster.simulator.scaling.workload import BIN_S, Workload
 from cluster.simulator.trace_request import MOST_TOKENS, TraceError, TraceRequest
 from deployments.usage_log import Bin, bins
 
 NEAR_BINS = 3
-BLOCK_TOKENS = 64
-PARENTS = 64
 HIGHEST_HIT_RATE = 0.99
 NOTHING = Bin(0.0, 0.0, 0)
 Request = tuple[int, int, int]
@@ -52,13 +50,13 @@ class Recorded:
         """
         source = Random(f"usage {seed}")  # noqa: S311
         lengths = next((told for one in self.bins() if (told := _lengths([one]))), [])
-        prefixes, begin_s = _Prefixes(source), 0.0
+        begin_s = 0.0
         for one, near in _with_near(self.bins()):
             lengths = _lengths(near) or lengths
             moments = sorted(source.random() for _ in range(one.requests))
             for moment, (prompt, cached, output) in zip(moments, _drawn(lengths, one.requests, source), strict=True):
                 arrived_ms = (begin_s + moment * one.seconds) * 1000 / speedup
-                yield TraceRequest(arrived_ms, prompt, output, prefixes.blocks(prompt, cached))
+                yield TraceRequest(arrived_ms, prompt, output, tuple(range(round(cached / BLOCK_TOKENS))))
             begin_s += one.seconds
 
 
@@ -90,7 +88,7 @@ def summary_of(recorded: Recorded) -> Summary:
     if not requests:
         raise TraceError(f"{where}: not one request in {begin_s / 3600:.1f} recorded hours")
     if not lengths:
-        raise TraceError(f"{where}: {requests:,} requests, but of none is it known how long it was")
+        raise TraceError(f"{where}: {requests:,} requests, but not how long any of them was")
     return Summary(
         seconds=begin_s,
         requests=requests,
@@ -119,27 +117,6 @@ def workload_of(
     return Workload(protocol, recorded)
 
 
-class _Prefixes:
-    """Blocks of prompts: the cached ones are those of one of the last prompts that are long enough."""
-
-    def __init__(self, source: Random) -> None:
-        self._source = source
-        self._last: deque[tuple[int, ...]] = deque(maxlen=PARENTS)
-        self._next_block = 0
-
-    def blocks(self, prompt_tokens: int, cached_tokens: int) -> tuple[int, ...]:
-        count, shared = prompt_tokens // BLOCK_TOKENS, round(cached_tokens / BLOCK_TOKENS)
-        begun: tuple[int, ...] = ()
-        if shared:
-            long_enough = [blocks for blocks in self._last if len(blocks) >= shared]
-            begun = self._source.choice(long_enough)[: min(shared, count)] if long_enough else ()
-        own = count - len(begun)
-        made = (*begun, *range(self._next_block, self._next_block + own))
-        self._next_block += own
-        self._last.append(made)
-        return made
-
-
 def _minute_s(number: int, all_s: float) -> float:
     """How long it is: the last one may be shorter."""
     return min(BIN_S, all_s - number * BIN_S)
@@ -157,10 +134,10 @@ def _with_near(recorded: Iterable[Bin]) -> Iterator[tuple[Bin, Sequence[Bin]]]:
 
 def _lengths(recorded: Iterable[Bin]) -> list[Request]:
     return [
-        (min(MOST_TOKENS, prompt), min(cached, prompt - 1), min(MOST_TOKENS, max(1, output)))
+        (prompt, min(cached, prompt - 1), max(1, output))
         for one in recorded
         for prompt, cached, output in one.sampled
-        if prompt > 0
+        if 0 < prompt <= MOST_TOKENS
     ]
 
 
