@@ -174,7 +174,7 @@ def test_a_stricter_slo_costs_no_less_and_the_last_part_alone_is_less(path: Path
         assert done.exit_code == 0, done.output
         return dict(json.loads(done.stdout)["rows"][0])
 
-    loose, strict = rows(), rows("--ttft-slo-ms", "60", "--tpot-slo-ms", "8.05")
+    loose, strict = rows(), rows("--ttft-slo-ms", "60", "--tpot-slo-ms", "7.95")
     assert strict["gpu_hours"] > loose["gpu_hours"]
     assert rows("--days", "0.00694")["requests"] < 0.4 * loose["requests"]
 
