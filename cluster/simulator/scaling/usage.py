@@ -8,6 +8,7 @@ left out: the next bin follows at once.
 
 import math
 import statistics
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,23 +79,26 @@ def summary_of(recorded: Recorded) -> Summary:
     TraceError: there is no request, or no length of any.
     """
     arrived: Counter[int] = Counter()
-    lengths: list[Request] = []
+    prompts, outputs, cached_tokens = array("q"), array("q"), 0
     begin_s, requests = 0.0, 0
     for one in recorded.bins():
         arrived[int(begin_s // BIN_S)] += one.requests
-        lengths += _lengths([one])
+        for prompt, cached, output in _lengths([one]):
+            prompts.append(prompt)
+            outputs.append(output)
+            cached_tokens += cached
         begin_s, requests = begin_s + one.seconds, requests + one.requests
     where = f"{recorded.path}: model {recorded.model!r}"
     if not requests:
         raise TraceError(f"{where}: not one request in {begin_s / 3600:.1f} recorded hours")
-    if not lengths:
+    if not prompts:
         raise TraceError(f"{where}: {requests:,} requests, but not how long any of them was")
     return Summary(
         seconds=begin_s,
         requests=requests,
-        prompt_tokens=_mean_and_cv([prompt for prompt, _, _ in lengths]),
-        output_tokens=_mean_and_cv([output for _, _, output in lengths]),
-        hit_rate=sum(cached for _, cached, _ in lengths) / sum(prompt for prompt, _, _ in lengths),
+        prompt_tokens=_mean_and_cv(prompts),
+        output_tokens=_mean_and_cv(outputs),
+        hit_rate=cached_tokens / sum(prompts),
         rates=[arrived[number] / _minute_s(number, begin_s) for number in range(math.ceil(begin_s / BIN_S))],
     )
 
@@ -148,4 +152,5 @@ def _drawn(lengths: Sequence[Request], count: int, source: Random) -> Sequence[R
 
 def _mean_and_cv(tokens: Sequence[int]) -> Lengths:
     mean = statistics.fmean(tokens)
-    return Lengths(mean=mean, cv=statistics.pstdev(tokens, mean) / mean)
+    variance = statistics.fmean((count - mean) ** 2 for count in tokens)
+    return Lengths(mean=mean, cv=math.sqrt(variance) / mean)
