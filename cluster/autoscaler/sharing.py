@@ -52,12 +52,9 @@ def share(claims: Sequence[Claim], capacity: Mapping[str, float]) -> dict[str, G
         return {claim.model: Grant(claim.desired) for claim in claims}
     ordered = sorted(claims, key=lambda claim: (-claim.priority, claim.model))
     levels = [list(level) for _, level in groupby(ordered, key=lambda claim: claim.priority)]
-    for level in levels:
-        sharing.fill(level, lambda claim: min(claim.have, claim.floor))
-        sharing.fill(level, lambda claim: claim.floor)
-    for level in levels:
-        sharing.fill(level, lambda claim: min(claim.have, claim.desired))
-        sharing.fill(level, lambda claim: claim.desired)
+    for goal in (lambda claim: claim.floor, lambda claim: claim.desired):
+        for level in levels:
+            sharing.serve(level, goal)
     return {claim.model: Grant(sharing.granted[claim.model], sharing.reason(claim)) for claim in claims}
 
 
@@ -74,27 +71,36 @@ class _Sharing:
         self._holders: dict[int, dict[str, str]] = {}
         self.granted = {claim.model: 0 for claim in claims}
 
-    def fill(self, equals: Sequence[Claim], goal: Callable[[Claim], int]) -> None:
-        """All of them if that fits, else one by one to whom is pressed most, as far as there is room."""
+    def serve(self, equals: Sequence[Claim], goal: Callable[[Claim], int]) -> None:
+        """As far as there is room: what they have first, then more."""
+        if not self._all_get(equals, goal):
+            self._one_by_one(equals, lambda claim: min(claim.have, goal(claim)))
+            self._one_by_one(equals, goal)
+
+    def _all_get(self, equals: Sequence[Claim], goal: Callable[[Claim], int]) -> bool:
         granted, each = self.granted, self._each
-        goals = [(claim, wanted) for claim in equals if (wanted := goal(claim)) > granted[claim.model]]
-        left = [
-            free - sum([(wanted - granted[claim.model]) * each[claim.model][i] for claim, wanted in goals])
-            for i, free in enumerate(self._free)
-        ]
-        if all(free >= -TOLERANCE for free in left):
-            self._free = left
-            granted.update({claim.model: wanted for claim, wanted in goals})
+        more = {claim.model: wanted for claim in equals if (wanted := goal(claim) - granted[claim.model]) > 0}
+        left = [free - sum([n * each[model][i] for model, n in more.items()]) for i, free in enumerate(self._free)]
+        if min(left) < -TOLERANCE:
+            return False
+        for model, n in more.items():
+            granted[model] += n
+        self._free = left
+        return True
+
+    def _one_by_one(self, equals: Sequence[Claim], goal: Callable[[Claim], int]) -> None:
+        """To whom is pressed most, unless all fits."""
+        if self._all_get(equals, goal):
             return
-        queue = [self._rank(claim, wanted) for claim, wanted in goals]
+        queue = [self._rank(claim, goal(claim)) for claim in equals if goal(claim) > self.granted[claim.model]]
         heapq.heapify(queue)
         while queue:
             _, _, model, wanted, claim = heapq.heappop(queue)
             if self._lacking(model) is not None:
                 continue
-            granted[model] += 1
-            self._free = [free - taken for free, taken in zip(self._free, each[model], strict=True)]
-            if granted[model] < wanted:
+            self.granted[model] += 1
+            self._free = [free - taken for free, taken in zip(self._free, self._each[model], strict=True)]
+            if self.granted[model] < wanted:
                 heapq.heappush(queue, self._rank(claim, wanted))
 
     def _rank(self, claim: Claim, wanted: int) -> tuple[float, int, str, int, Claim]:

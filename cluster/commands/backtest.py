@@ -1,4 +1,4 @@
-"""`baryon backtest`: what the recorded days would have cost under another policy or SLO, and which they would have met."""
+"""`baryon backtest`: what recorded days would have cost under another policy or SLO, and which they would have met."""
 
 import math
 from concurrent.futures.process import BrokenProcessPool
@@ -158,7 +158,7 @@ def _print(recorded: Recorded, summary: Summary, profile: str) -> None:
     end = datetime.fromtimestamp(recorded.to_s).astimezone()
     left_out_s = recorded.to_s - recorded.from_s - summary.seconds
     console.print(
-        f"{escape(recorded.model)}: {summary.seconds / 3600:.1f} h up to {end:%Y-%m-%d %H:%M %Z}, "
+        f"{escape(recorded.model)}: {summary.seconds / 3600:.1f} h up to {end:%Y-%m-%d %H:%M %Z}\n"
         f"prompts of {summary.prompt_tokens.mean:,.0f} tokens ({100 * summary.hit_rate:.0f} % cached), "
         f"answers of {summary.output_tokens.mean:,.0f}"
     )

@@ -1,13 +1,14 @@
 """What a usage log says was asked for, as requests that an autoscaling run can play.
 
 Each bin's own number of requests, at moments drawn within it; their lengths are drawn from what finished in the bin and
-the three on either side, or last before that. The cached part of a prompt is the beginning of an earlier prompt: it is
-found again where that one was computed, if it is still there. Time in which nothing was recorded is left out: the
-next bin follows at once.
+the three on either side, or last before that. What was cached of them is the beginning of one text, so that hits are as
+many as recorded whatever the policy: whose prompt began how is not in the log. Time in which nothing was recorded is
+left out: the next bin follows at once.
 """
 
 import math
 import statistics
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,12 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from cluster.simulator.scaling.protocol import Counts, Lengths, Objective, Protocol
+from cluster.simulator.scaling.protocol import BLOCK_TOKENS, Counts, Lengths, Objective, Protocol
 from cluster.simulator.scaling.workload import BIN_S, Workload
 from cluster.simulator.trace_request import MOST_TOKENS, TraceError, TraceRequest
 from deployments.usage_log import Bin, bins
 
 NEAR_BINS = 3
-BLOCK_TOKENS = 64
-PARENTS = 64
 HIGHEST_HIT_RATE = 0.99
 NOTHING = Bin(0.0, 0.0, 0)
 Request = tuple[int, int, int]
@@ -52,13 +51,13 @@ class Recorded:
         """
         source = Random(f"usage {seed}")  # noqa: S311
         lengths = next((told for one in self.bins() if (told := _lengths([one]))), [])
-        prefixes, begin_s = _Prefixes(source), 0.0
+        begin_s = 0.0
         for one, near in _with_near(self.bins()):
             lengths = _lengths(near) or lengths
             moments = sorted(source.random() for _ in range(one.requests))
             for moment, (prompt, cached, output) in zip(moments, _drawn(lengths, one.requests, source), strict=True):
                 arrived_ms = (begin_s + moment * one.seconds) * 1000 / speedup
-                yield TraceRequest(arrived_ms, prompt, output, prefixes.blocks(prompt, cached))
+                yield TraceRequest(arrived_ms, prompt, output, tuple(range(round(cached / BLOCK_TOKENS))))
             begin_s += one.seconds
 
 
@@ -80,23 +79,26 @@ def summary_of(recorded: Recorded) -> Summary:
     TraceError: there is no request, or no length of any.
     """
     arrived: Counter[int] = Counter()
-    lengths: list[Request] = []
+    prompts, outputs, cached_tokens = array("q"), array("q"), 0
     begin_s, requests = 0.0, 0
     for one in recorded.bins():
         arrived[int(begin_s // BIN_S)] += one.requests
-        lengths += _lengths([one])
+        for prompt, cached, output in _lengths([one]):
+            prompts.append(prompt)
+            outputs.append(output)
+            cached_tokens += cached
         begin_s, requests = begin_s + one.seconds, requests + one.requests
     where = f"{recorded.path}: model {recorded.model!r}"
     if not requests:
         raise TraceError(f"{where}: not one request in {begin_s / 3600:.1f} recorded hours")
-    if not lengths:
-        raise TraceError(f"{where}: {requests:,} requests, but of none is it known how long it was")
+    if not prompts:
+        raise TraceError(f"{where}: {requests:,} requests, but not how long any of them was")
     return Summary(
         seconds=begin_s,
         requests=requests,
-        prompt_tokens=_mean_and_cv([prompt for prompt, _, _ in lengths]),
-        output_tokens=_mean_and_cv([output for _, _, output in lengths]),
-        hit_rate=sum(cached for _, cached, _ in lengths) / sum(prompt for prompt, _, _ in lengths),
+        prompt_tokens=_mean_and_cv(prompts),
+        output_tokens=_mean_and_cv(outputs),
+        hit_rate=cached_tokens / sum(prompts),
         rates=[arrived[number] / _minute_s(number, begin_s) for number in range(math.ceil(begin_s / BIN_S))],
     )
 
@@ -119,27 +121,6 @@ def workload_of(
     return Workload(protocol, recorded)
 
 
-class _Prefixes:
-    """Blocks of prompts: the cached ones are those of one of the last prompts that are long enough."""
-
-    def __init__(self, source: Random) -> None:
-        self._source = source
-        self._last: deque[tuple[int, ...]] = deque(maxlen=PARENTS)
-        self._next_block = 0
-
-    def blocks(self, prompt_tokens: int, cached_tokens: int) -> tuple[int, ...]:
-        count, shared = prompt_tokens // BLOCK_TOKENS, round(cached_tokens / BLOCK_TOKENS)
-        begun: tuple[int, ...] = ()
-        if shared:
-            long_enough = [blocks for blocks in self._last if len(blocks) >= shared]
-            begun = self._source.choice(long_enough)[: min(shared, count)] if long_enough else ()
-        own = count - len(begun)
-        made = (*begun, *range(self._next_block, self._next_block + own))
-        self._next_block += own
-        self._last.append(made)
-        return made
-
-
 def _minute_s(number: int, all_s: float) -> float:
     """How long it is: the last one may be shorter."""
     return min(BIN_S, all_s - number * BIN_S)
@@ -157,10 +138,10 @@ def _with_near(recorded: Iterable[Bin]) -> Iterator[tuple[Bin, Sequence[Bin]]]:
 
 def _lengths(recorded: Iterable[Bin]) -> list[Request]:
     return [
-        (min(MOST_TOKENS, prompt), min(cached, prompt - 1), min(MOST_TOKENS, max(1, output)))
+        (prompt, min(cached, prompt - 1), max(1, output))
         for one in recorded
         for prompt, cached, output in one.sampled
-        if prompt > 0
+        if 0 < prompt <= MOST_TOKENS
     ]
 
 
@@ -171,4 +152,5 @@ def _drawn(lengths: Sequence[Request], count: int, source: Random) -> Sequence[R
 
 def _mean_and_cv(tokens: Sequence[int]) -> Lengths:
     mean = statistics.fmean(tokens)
-    return Lengths(mean=mean, cv=statistics.pstdev(tokens, mean) / mean)
+    variance = statistics.fmean((count - mean) ** 2 for count in tokens)
+    return Lengths(mean=mean, cv=math.sqrt(variance) / mean)
