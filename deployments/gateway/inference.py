@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deployments.gateway.admission import admit, check_wait, has_room, is_at_zero, retry_after
+from deployments.gateway.admission import FULL_RETRY_S, admit, check_wait, has_room, is_at_zero, retry_after
 from deployments.gateway.answer import Answer
 from deployments.gateway.attempt import Attempt
 from deployments.gateway.catalogue import Catalogue, ModelCard
-from deployments.gateway.errors import GatewayError, engine_unavailable, model_not_found, waited_in_vain
+from deployments.gateway.errors import GatewayError, at_capacity, engine_unavailable, model_not_found, waited_in_vain
 from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.model_routers import ModelRouters, now_ms
 from deployments.gateway.relay import Outcome, Relay, engine_request
@@ -184,9 +184,9 @@ class Inference:
         return self._card.scaling.expected_wait_s(time.time()) if at_zero else 0.0
 
     def _in_vain(self, limit_s: float) -> GatewayError:
-        at_zero = is_at_zero(self._backends.replicas.of(self._card.name), self._tried)
-        why = self._card.not_ready if at_zero else "every replica is full."
-        return waited_in_vain(self._card.name, limit_s, why, retry_after(self._expected_s()))
+        if not is_at_zero(self._backends.replicas.of(self._card.name), self._tried):
+            return at_capacity(self._card.name, FULL_RETRY_S)
+        return waited_in_vain(self._card.name, limit_s, self._card.not_ready, retry_after(self._expected_s()))
 
     def _may_be_told(self) -> bool:
         return self._asked.stream and self._request.path in EVENT_STREAM_ROUTES
