@@ -407,3 +407,20 @@ async def test_who_waits_behind_a_replica_that_stays_full_is_told_that_it_is_ful
     assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "at_capacity", "1")
     first.leave()
     await gateway.settled()
+
+
+async def test_a_stream_that_waits_behind_a_full_replica_is_told_so(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    gateway = await asleep(open_stand, TALKATIVE)
+    first = await waiting(gateway, post())
+    second = await told(gateway)
+    engine = await start_engine(never_answer)
+    gateway.have(engine, max_in_flight=1)
+    await until(lambda: bool(engine.exchanges))
+    while b"full" not in (said := await second.chunk()):
+        assert said.startswith(b": baryon: waking")
+    assert said.startswith(f": baryon: {MODEL} is awake and full".encode())
+    first.leave()
+    second.leave()
+    await gateway.settled()
