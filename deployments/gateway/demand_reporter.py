@@ -33,12 +33,12 @@ class DemandReporter:
     async def run(self) -> None:
         untold: dict[str, Demand] = {}
         while True:
-            untold = carried_on(untold, self._app.demand(now_ms()))
             try:
+                untold = carried_on(untold, self._app.demand(now_ms()))
                 await self._tell(self._app.routers.gateway_id, untold)
                 untold = {}
             except Exception as error:
-                logger.warning("state is away, demand is kept until it is back: %s", error)
+                logger.warning("state was not told of demand, which is kept until it is: %r", error)
             await self._pause()
 
     async def _pause(self) -> None:

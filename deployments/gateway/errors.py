@@ -109,8 +109,7 @@ def wait_too_long(model: str, limit_s: float, retry_after_s: int) -> GatewayErro
 
 def waited_in_vain(model: str, limit_s: float, why: str, retry_after_s: int) -> GatewayError:
     message = (
-        f"'{model}' had no free replica within the {limit_s:g} s that a request waits: {why} "
-        f"Try again in {retry_after_s} s."
+        f"'{model}' had no replica within the {limit_s:g} s that a request waits: {why} Try again in {retry_after_s} s."
     )
     return GatewayError(503, "model_not_ready", message, retry_after_s=retry_after_s)
 

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deployments.gateway.admission import admit, check_wait, has_room, is_at_zero, retry_after
+from deployments.gateway.admission import FULL_RETRY_S, admit, check_wait, has_room, is_at_zero, retry_after
 from deployments.gateway.answer import Answer
 from deployments.gateway.attempt import Attempt
 from deployments.gateway.catalogue import Catalogue, ModelCard
-from deployments.gateway.errors import GatewayError, engine_unavailable, model_not_found, waited_in_vain
+from deployments.gateway.errors import GatewayError, at_capacity, engine_unavailable, model_not_found, waited_in_vain
 from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.model_routers import ModelRouters, now_ms
 from deployments.gateway.relay import Outcome, Relay, engine_request
@@ -119,10 +119,9 @@ class Inference:
 
     def _must_wait(self) -> bool:
         """For a replica to wake, or behind those who do."""
-        name = self._card.name
         if self._card.wake is None:
             return False
-        return self._backends.room.waiting(name) > 0 or is_at_zero(self._backends.replicas.of(name), self._tried)
+        return self._backends.room.waiting(self._card.name) > 0 or self._is_at_zero
 
     async def _wait_for_a_replica(self) -> dict[str, ReplicaInfo]:
         """Those that may take it, once it is the first in the line; what they are is of no use if the client has left.
@@ -175,23 +174,28 @@ class Inference:
         replicas = self._backends.replicas.of(self._card.name)
         untried = [r for r in replicas if r.replica_id not in self._tried]
         if not untried:
-            return not is_at_zero(replicas, self._tried)
+            return not self._is_at_zero
         return any(has_room(r, self._model.router.requests_on) for r in untried)
+
+    @property
+    def _is_at_zero(self) -> bool:
+        return is_at_zero(self._backends.replicas.of(self._card.name), self._tried)
 
     def _expected_s(self) -> float:
         """Until it is let in, as far as known: nothing is known of how long replicas that are full stay so."""
-        at_zero = is_at_zero(self._backends.replicas.of(self._card.name), self._tried)
-        return self._card.scaling.expected_wait_s(time.time()) if at_zero else 0.0
+        return self._card.scaling.expected_wait_s(time.time()) if self._is_at_zero else 0.0
 
     def _in_vain(self, limit_s: float) -> GatewayError:
-        at_zero = is_at_zero(self._backends.replicas.of(self._card.name), self._tried)
-        why = self._card.not_ready if at_zero else "every replica is full."
-        return waited_in_vain(self._card.name, limit_s, why, retry_after(self._expected_s()))
+        if not self._is_at_zero:
+            return at_capacity(self._card.name, FULL_RETRY_S)
+        return waited_in_vain(self._card.name, limit_s, self._card.not_ready, retry_after(self._expected_s()))
 
     def _may_be_told(self) -> bool:
         return self._asked.stream and self._request.path in EVENT_STREAM_ROUTES
 
     def _what_is_waited_for(self) -> str:
+        if not self._is_at_zero:
+            return f"{self._card.name} is awake and full; this request goes in as soon as others end."
         expected_s = self._expected_s()
         left = f"about {math.ceil(expected_s)} s" if expected_s else "any moment"
         return f"waking {self._card.name}, {left}: {self._card.not_ready}"

@@ -396,7 +396,7 @@ async def test_a_sleeping_model_is_listed_and_the_gateway_is_well(open_stand: Op
     assert (health.status, health.json()["status"]) == (200, "ok")
 
 
-async def test_the_second_wait_of_a_full_replica_is_not_counted_as_a_cold_start(
+async def test_who_waits_behind_a_replica_that_stays_full_is_told_that_it_is_full(
     start_engine: StartEngine, open_stand: OpenStand
 ) -> None:
     gateway = await asleep(open_stand, wake=Wake(max_wait_s=0.3, max_waiting=4), scaling=Scaling(cold_start_s=0.1))
@@ -404,7 +404,23 @@ async def test_the_second_wait_of_a_full_replica_is_not_counted_as_a_cold_start(
     engine = await start_engine(never_answer)
     gateway.have(engine, max_in_flight=1)
     answer = await second.answer()
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    assert "every replica is full" in answer.error["message"]
+    assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "at_capacity", "1")
     first.leave()
+    await gateway.settled()
+
+
+async def test_a_stream_that_waits_behind_a_full_replica_is_told_so(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    gateway = await asleep(open_stand, TALKATIVE)
+    first = await waiting(gateway, post())
+    second = await told(gateway)
+    engine = await start_engine(never_answer)
+    gateway.have(engine, max_in_flight=1)
+    await until(lambda: bool(engine.exchanges))
+    while b"full" not in (said := await second.chunk()):
+        assert said.startswith(b": baryon: waking")
+    assert said.startswith(f": baryon: {MODEL} is awake and full".encode())
+    first.leave()
+    second.leave()
     await gateway.settled()
