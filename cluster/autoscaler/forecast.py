@@ -1,9 +1,9 @@
 """Demand some minutes from now: the line or the level that the last samples follow, and the same time yesterday.
 
 The recent past is cut in two, each part a level or a line: a jump is a new level and not the begin of a slope, a slope
-that has ended is a level. The last part is what goes on, a line for half as long as it has lasted. Where the cut is, and
-whether it is a line, is not decided: all that may be, by the Bayesian information criterion (Schwarz 1978), counts by
-how likely it is. What such forecasts missed before is part of the next (`misses.py`): demand that grows out of nothing
+that has ended is a level. The last part is what goes on, a line for half as long as it has lasted. Where the cut is,
+and whether it is a line, is not decided: all that may be, by the Bayesian information criterion (Schwarz 1978), counts
+by how likely it is. What such forecasts missed before is part of the next (`misses.py`): demand that grows out of nothing
 has done so before, or will.
 """
 
@@ -25,7 +25,7 @@ MOST_DEVIATIONS = 6.0
 QUANTILE_BISECTIONS = 20
 MEDIAN_OF_SQUARED_NORMAL = 0.455
 DAY_S = 86_400.0
-DAY_BIN_S = 300.0
+BINS_OF_DAY = 288
 DAY_RATIO = 2.0
 
 
@@ -86,7 +86,8 @@ class Outlook:
 class Forecast:
     """Give it samples at even times, each with the variance that chance alone gives it."""
 
-    def __init__(self) -> None:
+    def __init__(self, day_s: float = DAY_S) -> None:
+        self._day_s = day_s
         self._samples: deque[tuple[float, float, float]] = deque()
         self._days: dict[int, tuple[float, int]] = {}
         self._outlook: Outlook | None = None
@@ -117,13 +118,13 @@ class Forecast:
         return max(likely, self._misses.quantile(level, mean) if ahead_s else mean)
 
     def _remember_day(self, now_s: float, value: float) -> None:
-        number = int(now_s // DAY_BIN_S)
+        number = self._bin_of(now_s)
         total, count = self._days.get(number, (0.0, 0))
         self._days[number] = (total + value, count + 1)
-        self._days.pop(number - int(1.5 * DAY_S / DAY_BIN_S), None)
+        self._days.pop(number - BINS_OF_DAY * 3 // 2, None)
 
     def _as_yesterday(self, outlook: Outlook, ahead_s: float) -> float:
-        then, there = (self._mean_of(outlook.now_s - DAY_S + shift_s) for shift_s in (0.0, ahead_s))
+        then, there = (self._mean_of(outlook.now_s - self._day_s + shift_s) for shift_s in (0.0, ahead_s))
         if then is None or there is None:
             return 0.0
         now = outlook.mean_at(0.0)
@@ -131,8 +132,11 @@ class Forecast:
         return min(DAY_RATIO, max(1 / DAY_RATIO, ratio)) * there
 
     def _mean_of(self, at_s: float) -> float | None:
-        total, count = self._days.get(int(at_s // DAY_BIN_S), (0.0, 0))
+        total, count = self._days.get(self._bin_of(at_s), (0.0, 0))
         return total / count if count else None
+
+    def _bin_of(self, at_s: float) -> int:
+        return int(at_s / self._day_s * BINS_OF_DAY)
 
 
 class _Sums:

@@ -1,7 +1,7 @@
 """One run of an autoscaling test: requests arrive, a policy says how many replicas there are to be, they come late."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +20,7 @@ from engine.simulated.profiles import Profile, get_profile
 
 TICK_S = 5.0
 REVERSAL_COLD_STARTS = 2.0
+RECOVERED = 0.95
 
 
 class Scaler(Interface):
@@ -55,13 +56,16 @@ ScalerFactory = Callable[[Site], Scaler]
 @dataclass(frozen=True, slots=True)
 class ScalingRow:
     """`slo_attainment` is over all requests; one that never finishes misses. `gpu_hours` counts replicas from being
-    asked for to their end. `flaps`: changes of direction within two cold starts.
+    asked for to their end. `flaps`: changes of direction within two cold starts. `missed`: requests that did not meet
+    the SLO; `longest_miss_s`: the longest time in which fewer than 95 % of those that came did.
     """
 
     policy: str
     seed: int
     requests: int
     failed: int
+    missed: int
+    longest_miss_s: float
     slo_attainment: float
     goodput_rps: float
     gpu_hours: float
@@ -204,13 +208,16 @@ class ScalingRun:
         end_s = self._protocol.seconds
         replica_s = self._replica_s + sum(end_s - asked_s for asked_s in self._asked_s.values())
         done = [request for request in self._ended if not math.isnan(request.finished_ms)]
-        kept = sum(met(request, self._slo) for request in done)
+        kept_at_ms = [request.arrived_ms for request in done if met(request, self._slo)]
+        kept = len(kept_at_ms)
         ttft = [ttft_ms(request) for request in done]
         return ScalingRow(
             policy=name,
             seed=self._seed,
             requests=len(self._ended),
             failed=len(self._ended) - len(done),
+            missed=len(self._ended) - kept,
+            longest_miss_s=longest_miss_s([request.arrived_ms for request in self._ended], kept_at_ms),
             slo_attainment=kept / len(self._ended) if self._ended else 1.0,
             goodput_rps=kept / end_s,
             gpu_hours=replica_s * gpus_of(self._protocol.profile) / 3600,
@@ -222,6 +229,21 @@ class ScalingRun:
             ttft_p99_ms=percentile(ttft, 0.99),
             tpot_p90_ms=percentile([tpot_ms(request) for request in done], 0.9),
         )
+
+
+def longest_miss_s(arrived_ms: Sequence[float], kept_ms: Sequence[float]) -> float:
+    """`kept_ms`: when those arrived that met the SLO. In windows as long as a tick; one in which none came is as the
+    one before.
+    """
+    arrived, kept = (Counter(int(at_ms / 1000 // TICK_S) for at_ms in times) for times in (arrived_ms, kept_ms))
+    longest = lasts = 0
+    for window in range(max(arrived, default=-1) + 1):
+        if arrived[window]:
+            lasts = lasts + 1 if kept[window] < RECOVERED * arrived[window] else 0
+        else:
+            lasts += bool(lasts)
+        longest = max(longest, lasts)
+    return longest * TICK_S
 
 
 def flaps(changes: Sequence[tuple[float, int]], within_s: float) -> int:
