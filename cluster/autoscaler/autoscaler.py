@@ -14,7 +14,7 @@ from dataclasses import replace
 from cluster.autoscaler.capacity import Bearable, Promise, bearable
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Observation
-from cluster.autoscaler.forecast import Forecast
+from cluster.autoscaler.forecast import DAY_S, Forecast
 from cluster.autoscaler.quiet import Quiet
 from cluster.autoscaler.usual import Usual
 
@@ -24,17 +24,17 @@ NO_PROMISE = Promise(math.inf, math.inf)
 LEAST_HORIZON_S = 60.0
 TARGET_ATTAINED = 0.99
 JUDGED_REQUESTS = 50
-TRUST_DOWN, TRUST_UP = 0.95, 1.01
+MOST_TRUST_LOST, TRUST_UP = 0.2, 1.01
 LEAST_TRUST, MOST_TRUST = 0.6, 1.2
 
 
 class Autoscaler:
-    """One model's. `decide` is to be called at even times, a few seconds apart."""
+    """One model's. `decide` is to be called at even times, a few seconds apart. What comes once in `day_s` comes again."""
 
-    def __init__(self, goal: Goal, cold_start: ColdStart) -> None:
+    def __init__(self, goal: Goal, cold_start: ColdStart, day_s: float = DAY_S) -> None:
         self.goal = goal
         self.cold_start = cold_start
-        self._forecast = Forecast()
+        self._forecast = Forecast(day_s)
         self._quiet = Quiet()
         self._usual = Usual()
         self._needed: deque[tuple[float, int]] = deque()
@@ -42,6 +42,7 @@ class Autoscaler:
         self._judged_requests = 0
         self._judged_met = 0.0
         self._late_until_s = -math.inf
+        self._began_s = math.inf
         self._last_up_s = -math.inf
         self._asked_s: deque[float] = deque()
 
@@ -49,6 +50,7 @@ class Autoscaler:
         interval_s = max(1e-3, seen.now_s - seen.since_s)
         horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)
         rate = seen.demand.arrived_requests / interval_s
+        self._began_s = min(self._began_s, seen.since_s)
         self._forecast.add(seen.now_s, rate, max(1.0, seen.demand.arrived_requests) / interval_s**2, horizon_s)
         seen = replace(seen, demand=self._usual.of(seen.demand, self._forecast.mean(0.0) * horizon_s))
         self._quiet.look(seen.since_s, seen.now_s, asked=_is_asked(seen))
@@ -103,7 +105,8 @@ class Autoscaler:
         return seen.demand.load(self._forecast.quantile(after_s, FORECAST_LEVEL))
 
     def _has_served(self, now_s: float, horizon_s: float) -> bool:
-        return now_s - self._last_up_s >= 2 * horizon_s
+        """What was asked for last as long as it took to come, and at first as long as its need was looked at."""
+        return now_s - self._last_up_s >= 2 * horizon_s and now_s - self._began_s >= horizon_s
 
     def _to_catch_up(self, seen: Observation, horizon_s: float) -> float:
         """Replicas that work off, in the time of a horizon, what will wait for longer than promised when one asked for
@@ -116,9 +119,13 @@ class Autoscaler:
         for until_s in [*ready_s, end_s]:
             work_s = max(0.0, work_s + (load - serving * does) * (until_s - at_s))
             at_s, serving = until_s, serving + 1
-        if work_s <= max(1, serving - 1) * self.goal.promise.ttft_ms / 1000:
+        if work_s <= self._promised_s(serving - 1):
             return 0.0
         return (load + work_s / horizon_s) / does
+
+    def _promised_s(self, replicas: int) -> float:
+        """Work that may wait on so many without a first token that comes too late."""
+        return max(1, replicas) * self.goal.promise.ttft_ms / 1000
 
     def _kept(self, seen: Observation, horizon_s: float) -> int:
         """What is needed within the stricter promise, at most of the last cold start and of the next."""
@@ -131,14 +138,15 @@ class Autoscaler:
         return max(needed for _, needed in self._needed)
 
     def _judge(self, seen: Observation, full: Bearable, horizon_s: float) -> None:
-        """Where the SLO is missed though the load was bearable, a replica bears less than was thought; back slowly.
-
-        Requests that finish in the time of a horizon after work had to wait say nothing of this.
+        """Where the SLO is missed though the load was bearable, a replica bears less than was thought, by as much as is
+        missed; back slowly. Requests that were there while work had to wait, or within a horizon after, say nothing of
+        this.
         """
         load = seen.demand.load(self._forecast.mean(0.0))
         share = load / max(1, seen.running) / (self._trust * full.load)
-        if share > 1 or seen.running == 0:
-            self._late_until_s = seen.now_s + horizon_s
+        longest_s = seen.demand.shape.output_tokens * self.goal.promise.tpot_ms / 1000
+        if share > 1 or seen.running == 0 or seen.demand.waiting_ms / 1000 > self._promised_s(seen.running):
+            self._late_until_s = seen.now_s + horizon_s + longest_s
         if seen.now_s < self._late_until_s:
             self._judged_requests, self._judged_met = 0, 0.0
             return
@@ -146,10 +154,11 @@ class Autoscaler:
         self._judged_met += seen.demand.met_requests
         if self._judged_requests < JUDGED_REQUESTS:
             return
-        attained = self._judged_met / self._judged_requests
-        if attained < TARGET_ATTAINED:
-            self._trust = max(LEAST_TRUST, TRUST_DOWN * self._trust)
-        elif share > LEAVING_PART:
+        missed = TARGET_ATTAINED - self._judged_met / self._judged_requests
+        if missed > 0:
+            self._trust = max(LEAST_TRUST, self._trust * (1 - min(MOST_TRUST_LOST, missed)))
+            self._late_until_s = seen.now_s + horizon_s + longest_s
+        elif self._trust < 1 or share > LEAVING_PART:
             self._trust = min(MOST_TRUST, TRUST_UP * self._trust)
         self._judged_requests, self._judged_met = 0, 0.0
 

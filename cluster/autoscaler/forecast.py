@@ -1,9 +1,10 @@
 """Demand some minutes from now: the line or the level that the last samples follow, and the same time yesterday.
 
-The recent past is cut in two where that explains it best, each part a level or a line, by the Bayesian information
-criterion (Schwarz 1978): a jump is a new level and not the begin of a slope, a slope that has ended is a level. The
-last part is what goes on. What such forecasts missed before is part of the next: demand that grows out of nothing has
-done so before, or will.
+The recent past is cut in two, each part a level or a line: a jump is a new level and not the begin of a slope, a slope
+that has ended is a level. The last part is what goes on, a line for half as long as it has lasted. Where the cut is,
+and whether it is a line, is not decided: all that may be, by the Bayesian information criterion (Schwarz 1978), counts
+by how likely it is. What such forecasts missed before is part of the next (`misses.py`): demand that grows out of nothing
+has done so before, or will.
 """
 
 import math
@@ -18,9 +19,13 @@ from cluster.autoscaler.misses import Misses
 
 LEAST_LINE_SAMPLES = 10
 CUT_UNKNOWNS = 3
+LINE_GOES_ON = 0.5
+MOST_PARTS = 12
+MOST_DEVIATIONS = 6.0
+QUANTILE_BISECTIONS = 20
 MEDIAN_OF_SQUARED_NORMAL = 0.455
 DAY_S = 86_400.0
-DAY_BIN_S = 300.0
+BINS_OF_DAY = 288
 DAY_RATIO = 2.0
 
 
@@ -35,21 +40,43 @@ class Segment(NamedTuple):
     spread_s2: float
 
 
+class Likely(NamedTuple):
+    """A last part, and how likely it is that this is the right one."""
+
+    probability: float
+    segment: Segment
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What goes on from `now_s`. `variance`: of a sample about it."""
+    """What may go on from `now_s`. `variance`: of a sample about it."""
 
-    segment: Segment
+    parts: Sequence[Likely]
     now_s: float
     variance: float
 
     def mean_at(self, ahead_s: float) -> float:
-        segment = self.segment
-        return max(0.0, segment.level + segment.slope * (self.now_s + ahead_s - segment.centre_s))
+        return sum(probability * self._mean(segment, ahead_s) for probability, segment in self.parts)
 
-    def deviation_at(self, ahead_s: float) -> float:
-        """Of the mean, not of single samples."""
-        segment = self.segment
+    def quantile_at(self, ahead_s: float, level: float) -> float:
+        """Of the mean, not of single samples: where all parts together leave this much below."""
+        normals = [
+            (probability, self._mean(segment, ahead_s), self._deviation(segment, ahead_s))
+            for probability, segment in self.parts
+        ]
+        low = min(mean - MOST_DEVIATIONS * deviation for _, mean, deviation in normals)
+        high = max(mean + MOST_DEVIATIONS * deviation for _, mean, deviation in normals)
+        for _ in range(QUANTILE_BISECTIONS):
+            middle = (low + high) / 2
+            below = sum(p * math.erfc((mean - middle) / (deviation * math.sqrt(2))) for p, mean, deviation in normals)
+            low, high = (low, middle) if below / 2 >= level else (middle, high)
+        return high
+
+    def _mean(self, segment: Segment, ahead_s: float) -> float:
+        lasted_s = 2 * (self.now_s - segment.centre_s)
+        return max(0.0, segment.level + segment.slope * (lasted_s / 2 + min(ahead_s, LINE_GOES_ON * lasted_s)))
+
+    def _deviation(self, segment: Segment, ahead_s: float) -> float:
         relative = 1 / segment.samples
         if segment.slope:
             relative += (self.now_s + ahead_s - segment.centre_s) ** 2 / segment.spread_s2
@@ -59,7 +86,8 @@ class Outlook:
 class Forecast:
     """Give it samples at even times, each with the variance that chance alone gives it."""
 
-    def __init__(self) -> None:
+    def __init__(self, day_s: float = DAY_S) -> None:
+        self._day_s = day_s
         self._samples: deque[tuple[float, float, float]] = deque()
         self._days: dict[int, tuple[float, int]] = {}
         self._outlook: Outlook | None = None
@@ -71,8 +99,8 @@ class Forecast:
         while self._samples[0][0] < now_s - 2 * horizon_s:
             self._samples.popleft()
         self._remember_day(now_s, value)
-        segment, noise = last_part(list(self._samples))
-        self._outlook = Outlook(segment, now_s, noise)
+        parts, noise = last_parts(list(self._samples))
+        self._outlook = Outlook(parts, now_s, noise)
         expected = max(self.mean(0.0), self.mean(horizon_s))
         self._misses.look(now_s, self._outlook.mean_at(0.0), expected, horizon_s)
 
@@ -86,17 +114,17 @@ class Forecast:
         if self._outlook is None:
             return 0.0
         mean = self.mean(ahead_s)
-        noise = statistics.NormalDist().inv_cdf(level) * self._outlook.deviation_at(ahead_s)
-        return max(mean + noise, self._misses.quantile(level, mean) if ahead_s else mean)
+        likely = self._outlook.quantile_at(ahead_s, level)
+        return max(likely, self._misses.quantile(level, mean) if ahead_s else mean)
 
     def _remember_day(self, now_s: float, value: float) -> None:
-        number = int(now_s // DAY_BIN_S)
+        number = self._bin_of(now_s)
         total, count = self._days.get(number, (0.0, 0))
         self._days[number] = (total + value, count + 1)
-        self._days.pop(number - int(1.5 * DAY_S / DAY_BIN_S), None)
+        self._days.pop(number - BINS_OF_DAY * 3 // 2, None)
 
     def _as_yesterday(self, outlook: Outlook, ahead_s: float) -> float:
-        then, there = (self._mean_of(outlook.now_s - DAY_S + shift_s) for shift_s in (0.0, ahead_s))
+        then, there = (self._mean_of(outlook.now_s - self._day_s + shift_s) for shift_s in (0.0, ahead_s))
         if then is None or there is None:
             return 0.0
         now = outlook.mean_at(0.0)
@@ -104,8 +132,11 @@ class Forecast:
         return min(DAY_RATIO, max(1 / DAY_RATIO, ratio)) * there
 
     def _mean_of(self, at_s: float) -> float | None:
-        total, count = self._days.get(int(at_s // DAY_BIN_S), (0.0, 0))
+        total, count = self._days.get(self._bin_of(at_s), (0.0, 0))
         return total / count if count else None
+
+    def _bin_of(self, at_s: float) -> int:
+        return int(at_s / self._day_s * BINS_OF_DAY)
 
 
 class _Sums:
@@ -131,21 +162,25 @@ class _Sums:
         return Segment(level, slope, self._origin_s + centre, squares, n, spread)
 
 
-def last_part(samples: Sequence[tuple[float, float, float]]) -> tuple[Segment, float]:
-    """The part that the present belongs to, and the variance of samples about it. A sample: time, value, variance."""
+def last_parts(samples: Sequence[tuple[float, float, float]]) -> tuple[list[Likely], float]:
+    """The parts that the present may belong to, the likeliest first, and the variance of samples about them.
+
+    A sample: time, value, variance.
+    """
     sums, count = _Sums(samples), len(samples)
-    noise = _noise(samples)
-    best_score, best = math.inf, sums.fit(0, count, line=False)
+    noise, each_unknown = _noise(samples), math.log(count)
+    scored: list[tuple[float, Segment]] = []
     for begin in range(count):
-        for right in _fits(sums, begin, count):
-            for left in _fits(sums, 0, begin) if begin else [None]:
-                squares, unknowns = right.squares, 1 + bool(right.slope)
-                if left:
-                    squares, unknowns = squares + left.squares, unknowns + 1 + bool(left.slope) + CUT_UNKNOWNS
-                score = squares / noise + unknowns * math.log(count)
-                if score < best_score:
-                    best_score, best = score, right
-    return best, noise
+        before = [_score(left, noise, each_unknown) for left in _fits(sums, 0, begin)] if begin else []
+        cut = min(before) + CUT_UNKNOWNS * each_unknown if begin else 0.0
+        scored += [(cut + _score(right, noise, each_unknown), right) for right in _fits(sums, begin, count)]
+    scored.sort(key=lambda part: part[0])
+    weights = [math.exp((scored[0][0] - score) / 2) for score, _ in scored[:MOST_PARTS]]
+    return [Likely(weight / sum(weights), part) for weight, (_, part) in zip(weights, scored, strict=False)], noise
+
+
+def _score(part: Segment, noise: float, each_unknown: float) -> float:
+    return part.squares / noise + (1 + bool(part.slope)) * each_unknown
 
 
 def _fits(sums: _Sums, begin: int, end: int) -> list[Segment]:

@@ -9,7 +9,7 @@ from collections import deque
 SIMILAR = 2.0
 REMEMBERED = 720
 PRIOR_WEIGHT = 2.0
-PRIOR_SPREAD = 0.1
+PRIOR_SPREAD = 0.15
 PRIOR_POINTS = 20
 PRIOR = tuple(
     math.exp(PRIOR_SPREAD * statistics.NormalDist().inv_cdf((i + 0.5) / PRIOR_POINTS)) for i in range(PRIOR_POINTS)

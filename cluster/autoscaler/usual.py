@@ -1,5 +1,5 @@
-"""What an average request takes, over all that come in the time of a horizon: gateways remember fewer, and a mean of few
-moves by chance alone, and the count of replicas with it.
+"""What an average request takes, over all that come in the time of a horizon: gateways remember fewer, and a mean of
+few moves by chance alone, and the count of replicas with it.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Requests of a run that have come to their end: two numbers of each, so that days of them fit."""
+"""Requests of a run that have come to their end: three numbers of each, so that days of them fit."""
 
 import math
 from array import array
@@ -10,22 +10,23 @@ from deployments.gateway.routing.score import Slo
 
 
 class Ended:
-    """`ttft_ms` and `tpot_ms` of those that finished, in the same order; `failed`: how many others."""
+    """`ttft_ms` and `tpot_ms` of those that finished, in the same order; `arrived_ms` of all."""
 
     def __init__(self) -> None:
+        self.arrived_ms = array("d")
         self.ttft_ms = array("d")
         self.tpot_ms = array("d")
-        self.failed = 0
+        self._finished_arrived_ms = array("d")
 
     def add(self, requests: Iterable[SimulatedRequest]) -> None:
         for request in requests:
-            if math.isnan(request.finished_ms):
-                self.failed += 1
-            else:
+            self.arrived_ms.append(request.arrived_ms)
+            if not math.isnan(request.finished_ms):
+                self._finished_arrived_ms.append(request.arrived_ms)
                 self.ttft_ms.append(ttft_ms(request))
                 self.tpot_ms.append(tpot_ms(request))
 
-    def kept(self, slo: Slo) -> int:
-        """How many met the SLO."""
-        pairs = zip(self.ttft_ms, self.tpot_ms, strict=True)
-        return sum(ttft <= slo.ttft_ms and tpot <= slo.tpot_ms for ttft, tpot in pairs)
+    def kept_at_ms(self, slo: Slo) -> list[float]:
+        """When those arrived that met the SLO."""
+        finished = zip(self._finished_arrived_ms, self.ttft_ms, self.tpot_ms, strict=True)
+        return [at_ms for at_ms, ttft, tpot in finished if ttft <= slo.ttft_ms and tpot <= slo.tpot_ms]

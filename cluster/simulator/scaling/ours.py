@@ -6,6 +6,7 @@ from cluster.autoscaler.autoscaler import Autoscaler
 from cluster.autoscaler.capacity import Promise
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Limits, Observation
+from cluster.autoscaler.forecast import DAY_S
 from cluster.simulator.scaling.run import Site
 from cluster.simulator.scaling.snapshot import Snapshot, met
 from deployments.gateway.routing.demand_meter import DemandMeter
@@ -19,7 +20,8 @@ class Baryon:
         promise = Promise(site.slo.ttft_ms, site.slo.tpot_ms)
         self._site = site
         self._meter = DemandMeter(site.router, Random(site.seed))  # noqa: S311
-        self._autoscaler = Autoscaler(Goal(promise, Limits(counts.min, counts.max)), ColdStart())
+        goal = Goal(promise, Limits(counts.min, counts.max))
+        self._autoscaler = Autoscaler(goal, ColdStart(), day_s=DAY_S / site.workload.speedup)
         self.decisions: list[Decision] = []
 
     def initial(self) -> int:

@@ -128,22 +128,28 @@ def llm_d_slo_keda(site: Site) -> Hpa:
 
 
 class AibrixApa(Reactive):
-    """KV-cache use ÷ 0.5: beyond a tolerance the count is multiplied with it, upwards at most doubled."""
+    """KV-cache use ÷ 0.5: beyond a tolerance the count is multiplied with it, upwards at most doubled; downwards the
+    most of the last 300 s.
+    """
 
-    TARGET, UP_TOLERANCE, DOWN_TOLERANCE, MOST_UP, AVERAGED_S = 0.5, 0.1, 0.2, 2.0, 60.0
+    TARGET, UP_TOLERANCE, DOWN_TOLERANCE, MOST_UP, AVERAGED_S, CALM_S = 0.5, 0.1, 0.2, 2.0, 60.0, 300.0
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        self._used = Window(self.AVERAGED_S)
+        self._used, self._recommended = Window(self.AVERAGED_S), Window(self.CALM_S)
 
     def desired(self, seen: Snapshot) -> int:
         if not seen.loads:
             return seen.target
         self._used.add(seen.now_s, sum(load.cache_used for load in seen.loads) / len(seen.loads))
-        ratio = self._used.mean() / self.TARGET
-        if ratio > 1 + self.UP_TOLERANCE and not seen.starting:
+        wanted = seen.target if seen.starting else self._wanted(self._used.mean() / self.TARGET, seen)
+        self._recommended.add(seen.now_s, wanted)
+        return wanted if wanted > seen.target else min(seen.target, int(self._recommended.most()))
+
+    def _wanted(self, ratio: float, seen: Snapshot) -> int:
+        if ratio > 1 + self.UP_TOLERANCE:
             return math.ceil(seen.running * min(self.MOST_UP, ratio))
-        if ratio < 1 - self.DOWN_TOLERANCE and not seen.starting:
+        if ratio < 1 - self.DOWN_TOLERANCE:
             return math.ceil(seen.running * ratio)
         return seen.target
 

@@ -1,7 +1,7 @@
 """One run of an autoscaling test: requests arrive, a policy says how many replicas there are to be, they come late."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +21,7 @@ from engine.simulated.profiles import Profile, get_profile
 
 TICK_S = 5.0
 REVERSAL_COLD_STARTS = 2.0
+RECOVERED = 0.95
 
 
 class Scaler(Interface):
@@ -56,13 +57,16 @@ ScalerFactory = Callable[[Site], Scaler]
 @dataclass(frozen=True, slots=True)
 class ScalingRow:
     """`slo_attainment` is over all requests; one that never finishes misses. `gpu_hours` counts replicas from being
-    asked for to their end. `flaps`: changes of direction within two cold starts.
+    asked for to their end. `flaps`: changes of direction within two cold starts. `missed`: requests that did not meet
+    the SLO; `longest_miss_s`: the longest time in which fewer than 95 % of those that came did.
     """
 
     policy: str
     seed: int
     requests: int
     failed: int
+    missed: int
+    longest_miss_s: float
     slo_attainment: float
     goodput_rps: float
     gpu_hours: float
@@ -205,14 +209,16 @@ class ScalingRun:
     def _summary(self, name: str) -> ScalingRow:
         end_s = self._protocol.seconds
         replica_s = self._replica_s + sum(end_s - asked_s for asked_s in self._asked_s.values())
-        ended, done = self._ended, len(self._ended.ttft_ms)
-        kept = ended.kept(self._slo)
+        ended, kept_at_ms = self._ended, self._ended.kept_at_ms(self._slo)
+        requests, kept = len(ended.arrived_ms), len(kept_at_ms)
         return ScalingRow(
             policy=name,
             seed=self._seed,
-            requests=done + ended.failed,
-            failed=ended.failed,
-            slo_attainment=kept / (done + ended.failed) if done + ended.failed else 1.0,
+            requests=requests,
+            failed=requests - len(ended.ttft_ms),
+            missed=requests - kept,
+            longest_miss_s=longest_miss_s(ended.arrived_ms, kept_at_ms),
+            slo_attainment=kept / requests if requests else 1.0,
             goodput_rps=kept / end_s,
             gpu_hours=replica_s * gpus_of(self._protocol.profile) / 3600,
             replicas_mean=replica_s / end_s,
@@ -223,6 +229,21 @@ class ScalingRun:
             ttft_p99_ms=percentile(ended.ttft_ms, 0.99),
             tpot_p90_ms=percentile(ended.tpot_ms, 0.9),
         )
+
+
+def longest_miss_s(arrived_ms: Sequence[float], kept_ms: Sequence[float]) -> float:
+    """`kept_ms`: when those arrived that met the SLO. In windows as long as a tick; one in which none came is as the
+    one before.
+    """
+    arrived, kept = (Counter(int(at_ms / 1000 // TICK_S) for at_ms in times) for times in (arrived_ms, kept_ms))
+    longest = lasts = 0
+    for window in range(max(arrived, default=-1) + 1):
+        if arrived[window]:
+            lasts = lasts + 1 if kept[window] < RECOVERED * arrived[window] else 0
+        else:
+            lasts += bool(lasts)
+        longest = max(longest, lasts)
+    return longest * TICK_S
 
 
 def flaps(changes: Sequence[tuple[float, int]], within_s: float) -> int:

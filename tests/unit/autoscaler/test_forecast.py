@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from cluster.autoscaler.forecast import DAY_S, Forecast, last_part
+from cluster.autoscaler.forecast import DAY_S, Forecast, last_parts
 
 INTERVAL_S, HORIZON_S = 5.0, 100.0
 
@@ -68,6 +68,6 @@ def test_what_came_yesterday_at_this_time_comes_again() -> None:
 
 
 def test_one_sample_is_a_level() -> None:
-    segment, _ = last_part([(0.0, 3.0, 1.0)])
-    assert (segment.level, segment.slope) == (3.0, 0.0)
+    (part,), _ = last_parts([(0.0, 3.0, 1.0)])
+    assert (part.probability, part.segment.level, part.segment.slope) == (1.0, 3.0, 0.0)
     assert Forecast().quantile(100.0, 0.9) == 0
