@@ -19,7 +19,7 @@ from cluster.ray_head import RayHead, start_ray_head, stop_ray_head
 from cluster.run_folder import RunFolder, RunRecord, store_folder
 from cluster.serve_api import ServeApi, ServeApiError
 from cluster.serve_schema import SMALL_CPUS, Surroundings, device_of, serve_schema
-from deployments.gateway.server import listening_socket
+from deployments.gateway.listener import listening_socket
 from engine.launch import Device
 from engine.process_tree import Member, is_alive, read_member
 

@@ -88,8 +88,6 @@ class GatewayApp:
         request_id = f"req-{secrets.token_hex(12)}".encode()
         headers = response_headers(request, request_id)
         try:
-            if self.draining:
-                raise shutting_down()
             inference = read_inference_request(request.path, request.body)
             card = self._catalogue.get(inference.model)
             if card is None:

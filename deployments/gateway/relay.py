@@ -17,6 +17,7 @@ from deployments.gateway.errors import (
 from deployments.gateway.http_server import Headers, Response
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection
+from engine.guard import LEAVING
 
 Outcome = Literal["completed", "client_gone", "not_started", "broken", "timed_out"]
 RELAYED_HEADERS = frozenset({b"content-type", b"retry-after"})
@@ -26,7 +27,7 @@ ENGINE_IS_FULL = 503
 class Relay:
     """One answer on its way. `outcome` is awaited once; all else happens in callbacks.
 
-    `not_started` means that no byte came back, so another replica may be asked.
+    `not_started` means that no byte came back, or only that the replica leaves, so another one may be asked.
     """
 
     def __init__(
@@ -81,6 +82,9 @@ class Relay:
             self._response.write(body)
 
     def on_end(self) -> None:
+        if self._status == LEAVING:
+            self._settle("not_started")
+            return
         if self._status >= 400:
             self._answer_with_engines_error()
         else:
