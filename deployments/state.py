@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from deployments.state_store import FailureReport, ReplicaReport, StateStore
+from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 
 APPLICATION = "state"
 WATCH_TIMEOUT_S = 20.0
@@ -47,6 +47,7 @@ class State:
             "models": self._store.catalogue(),
             "replicas": self._store.replicas(),
             "failures": self._store.failures(),
+            "drains": self._store.drains(),
         }
 
     async def report_replica(self, report: ReplicaReport) -> None:
@@ -58,7 +59,12 @@ class State:
         self._store.record_failure(report)
         await self._publish()
 
+    async def report_drained(self, report: DrainReport) -> None:
+        self._store.record_drain(report)
+        await self._publish()
+
     async def report_stopped(self, replica_id: str) -> None:
+        """Of one that was asked to end before it was ready."""
         self._store.forget_replica(replica_id)
         await self._publish()
 
