@@ -1,6 +1,7 @@
 """The gateway as a Serve deployment: one process each, sharing the port, fed by membership and state."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -21,6 +22,7 @@ STATE_RETRY_S = 1.0
 LONGEST_ANSWER_S = 60.0
 DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
 METRICS_PERIOD_S = 5.0
+FIRST_REPLICAS_TIMEOUT_S = 10.0
 
 
 class GatewayDeployment:
@@ -32,9 +34,12 @@ class GatewayDeployment:
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue)
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
+        self._replicas_changed = asyncio.Event()
+        self._ready_models: frozenset[str] = frozenset()
         self._following = asyncio.create_task(self._follow_state())
         self._publishing = asyncio.create_task(self._publish_metrics())
         await self._first_snapshot.wait()
+        await self._first_replicas()
         await self._gateway.start(host, port)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -65,6 +70,18 @@ class GatewayDeployment:
         model = self._applications.get(application)
         if model is not None:
             self._gateway.set_replicas(model, replicas)
+            self._replicas_changed.set()
+
+    async def _first_replicas(self) -> None:
+        """Until membership knows a replica of each model of which state says that one is ready.
+
+        One that listens before would answer 503 where its neighbours serve.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_REPLICAS_TIMEOUT_S):
+                while not all(map(self._replicas.of, self._ready_models)):
+                    self._replicas_changed.clear()
+                    await self._replicas_changed.wait()
 
     async def _publish_metrics(self) -> None:
         metrics = RouterMetrics()
@@ -88,6 +105,7 @@ class GatewayDeployment:
             self._adopt(snapshot)
 
     def _adopt(self, snapshot: dict[str, Any]) -> None:
+        self._ready_models = frozenset(r["model"] for r in snapshot["replicas"] if r["stage"] == "ready")
         self._applications = {model["application"]: model["name"] for model in snapshot["models"]}
         self._catalogue.replace(model_cards(snapshot))
         self._gateway.keep_models(self._applications.values())
