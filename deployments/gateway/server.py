@@ -66,6 +66,12 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 await self._connections.emptied()
+        return await self.close()
+
+    async def close(self) -> int:
+        """Drop every connection; how many there were."""
+        if self._server is not None:
+            self._server.close()
         left = list(self._connections)
         for connection in left:
             connection.drop()

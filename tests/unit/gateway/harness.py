@@ -141,7 +141,7 @@ async def stand(urls: dict[str, str], max_in_flight: int, settings: GatewaySetti
         yield opened
     finally:
         opened.leave()
-        await gateway.drain(0.5)
+        await gateway.close()
 
 
 def post(path: str = "/v1/chat/completions", body: Any = None, headers: str = "") -> bytes:
