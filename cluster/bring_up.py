@@ -3,7 +3,8 @@
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from cluster.ray_head import RayHead, start_ray_head, stop_ray_head
 from cluster.run_folder import RunFolder, RunRecord, store_folder
 from cluster.serve_api import ServeApi, ServeApiError
 from cluster.serve_schema import SMALL_CPUS, Surroundings, device_of, serve_schema
-from deployments.gateway.server import listening_socket
+from deployments.gateway.listener import listening_socket
 from engine.launch import Device
 from engine.process_tree import Member, is_alive, read_member
 
@@ -29,7 +30,14 @@ FAILED = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
 
 
 class BringUpError(Exception):
-    """The cluster cannot start, or did not; the message says why and what to do."""
+    """The cluster cannot start, or did not; the message says why and what to do.
+
+    `applications` are those that do not serve.
+    """
+
+    def __init__(self, message: str, applications: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.applications = applications
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +131,41 @@ def schema_for(config: BaryonConfig, folder: RunFolder, nodes: list[Node]) -> di
     return serve_schema(config, where)
 
 
-def wait_until_serving(record: RunRecord, on_event: OnEvent, timeout_s: float) -> None:
-    """Report each model's stages until every application runs.
+def wait_until_serving(
+    record: RunRecord,
+    on_event: OnEvent,
+    patience_s: float,
+    *,
+    only: Collection[str] | None = None,
+    to_the_end: bool = False,
+) -> None:
+    """Report each model's stages until every application runs, or `only` these do.
 
     Raises:
-        BringUpError: an application failed for good; the message has the engine's cause.
+        BringUpError: an application failed for good, and the message has the engine's cause; with `to_the_end` only
+            once the others run. Or there was no news for `patience_s`.
     """
     api = ServeApi(record.dashboard_url)
-    deadline_s = time.monotonic() + timeout_s
+    began_s, news_at_s = time.time(), time.monotonic()
     told: dict[str, Event] = {}
     with LiveState(record.gcs_address) as state:
         while True:
-            applications = api.applications()
+            applications = {n: a for n, a in api.applications().items() if only is None or n in only or n == "state"}
             snapshot = state.snapshot() if _status(applications, "state") == "RUNNING" else None
             for event in _events(applications, snapshot):
                 if told.get(event.subject) != event:
                     told[event.subject] = event
+                    news_at_s = time.monotonic()
                     on_event(event)
             failed = [name for name, app in applications.items() if app["status"] in FAILED]
-            if failed:
-                raise BringUpError(_why_failed(failed, applications, snapshot))
-            if applications and all(app["status"] == "RUNNING" for app in applications.values()):
+            waiting = [name for name, app in applications.items() if app["status"] != "RUNNING"]
+            if failed and (not to_the_end or failed == waiting):
+                raise BringUpError(_why_failed(failed, applications, snapshot, began_s), failed)
+            if applications and not waiting:
                 return
-            if time.monotonic() > deadline_s:
-                raise BringUpError(f"not ready after {timeout_s:.0f} s; `baryon status` shows what is being waited for")
+            if time.monotonic() > news_at_s + patience_s:
+                what = f"no news for {patience_s:.0f} s; `baryon status` shows what is being waited for"
+                raise BringUpError(f"{' and '.join(waiting)}: {what}", waiting)
             time.sleep(POLL_S)
 
 
@@ -223,17 +242,25 @@ def _status(applications: dict[str, Any], name: str) -> str:
 
 
 def _events(applications: dict[str, Any], snapshot: dict[str, Any] | None) -> Iterator[Event]:
-    stages: dict[str, tuple[str, str]] = {}
+    """Of each application the stage of its newest replica that starts, and how many replicas serve meanwhile."""
+    starting: dict[str, tuple[str, str]] = {}
+    serving: Counter[str] = Counter()
     by_application = {model["application"]: model["name"] for model in snapshot["models"]} if snapshot else {}
     for replica in snapshot["replicas"] if snapshot else ():
-        stages.setdefault(replica["model"], (replica["stage"], replica["detail"]))
+        if replica["stage"] == "ready":
+            serving[replica["model"]] += 1
+        elif replica["stage"] != "drain":
+            starting[replica["model"]] = (replica["stage"], replica["detail"])
     for name, application in applications.items():
+        model = by_application.get(name, name)
         if application["status"] == "RUNNING":
-            yield Event(by_application.get(name, name), "ready")
-        elif name in by_application and by_application[name] in stages:
-            yield Event(by_application[name], *stages[by_application[name]])
+            yield Event(model, "ready")
+        elif application["status"] in FAILED:
+            yield Event(model, "failed")
         else:
-            yield Event(by_application.get(name, name), _first_words(application))
+            stage, detail = starting.get(model) or (_first_words(application), "")
+            meanwhile = f"{serving[model]} serve meanwhile" if serving[model] else ""
+            yield Event(model, stage, "; ".join(filter(None, (detail, meanwhile))))
 
 
 def _first_words(application: dict[str, Any]) -> str:
@@ -242,13 +269,19 @@ def _first_words(application: dict[str, Any]) -> str:
     return f"waiting: {waiting.splitlines()[0][:160]}" if waiting else "starting"
 
 
-def _why_failed(failed: list[str], applications: dict[str, Any], snapshot: dict[str, Any] | None) -> str:
-    failures = snapshot["failures"] if snapshot else []
-    application_of = {model["name"]: model["application"] for model in snapshot["models"]} if snapshot else {}
-    for failure in failures:
-        if application_of.get(failure["model"]) in failed:
-            return f"{failure['model']}: {failure['cause']}: {failure['message']}"
-    name = failed[0]
-    deployments = applications[name].get("deployments", {}).values()
-    message = applications[name].get("message") or next((d["message"] for d in deployments if d.get("message")), "")
-    return f"{name}: {(message.strip() or 'failed').splitlines()[-1]}"
+def _why_failed(
+    failed: Sequence[str], applications: dict[str, Any], snapshot: dict[str, Any] | None, since_s: float
+) -> str:
+    """A line for each: the cause that one of its replicas reported, or else Serve's own words."""
+    model_of = {model["application"]: model["name"] for model in snapshot["models"]} if snapshot else {}
+    failures = {f["model"]: f for f in reversed(snapshot["failures"]) if f["at_s"] >= since_s} if snapshot else {}
+    lines = []
+    for name in failed:
+        failure = failures.get(model_of.get(name, name))
+        if failure is not None:
+            lines.append(f"{failure['model']}: {failure['cause']}: {failure['message']}")
+            continue
+        deployments = applications[name].get("deployments", {}).values()
+        message = applications[name].get("message") or next((d["message"] for d in deployments if d.get("message")), "")
+        lines.append(f"{name}: {(message.strip() or 'failed').splitlines()[-1]}")
+    return "\n".join(lines)

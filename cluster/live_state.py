@@ -4,8 +4,10 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
+from cluster.placement import Node
 from cluster.ray_head import ENVIRONMENT
 
 CALL_TIMEOUT_S = 5.0
@@ -70,10 +72,21 @@ class LiveState:
             self._handles[application] = serve.get_deployment_handle(deployment, application)
         return self._handles[application]
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self) -> list[Node]:
+        """With all that each has."""
         import ray
 
-        return [node for node in ray.nodes() if node["Alive"]]
+        return [_node(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+    def free_nodes(self) -> list[Node]:
+        """With what nothing on them has reserved."""
+        from ray._private.state import available_resources_per_node
+
+        return [_node(node_id, free) for node_id, free in available_resources_per_node().items()]
+
+
+def _node(name: str, resources: Mapping[str, float]) -> Node:
+    return Node(name, resources.get("GPU", 0.0), resources.get("CPU", 0.0))
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -14,7 +14,7 @@ SMALL_CPUS = 0.05
 MAX_ONGOING_REQUESTS = 100_000
 HEALTH_CHECK_PERIOD_S = 1.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
-GATEWAY_DRAIN_S = 75.0
+GATEWAY_DRAIN_S = 145.0
 STOP_MARGIN_S = 20.0
 
 
@@ -117,6 +117,7 @@ def _gateway(config: BaryonConfig) -> dict[str, Any]:
                 "health_check_period_s": HEALTH_CHECK_PERIOD_S,
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
+                "max_surge_percent": 100,
                 "user_config": gateway.model_dump(exclude={"host", "port", "processes"}),
             }
         ],

@@ -1,6 +1,7 @@
 """The gateway as a Serve deployment: one process each, sharing the port, fed by membership and state."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -21,9 +22,11 @@ from deployments.state import APPLICATION, WATCH_TIMEOUT_S
 logger = logging.getLogger(__name__)
 
 STATE_RETRY_S = 1.0
-DRAIN_DEADLINE_S = 60.0
+LONGEST_ANSWER_S = 60.0
+DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
 METRICS_PERIOD_S = 5.0
 REPORT_TIMEOUT_S = 10.0
+FIRST_REPLICAS_TIMEOUT_S = 10.0
 
 
 class GatewayDeployment:
@@ -36,10 +39,13 @@ class GatewayDeployment:
         self._state: DeploymentHandle | None = None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
+        self._replicas_changed = asyncio.Event()
+        self._ready_models: frozenset[str] = frozenset()
         self._following = asyncio.create_task(self._follow_state())
         self._publishing = asyncio.create_task(self._publish_metrics())
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         await self._first_snapshot.wait()
+        await self._first_replicas()
         await self._gateway.start(host, port)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -55,16 +61,34 @@ class GatewayDeployment:
     async def __del__(self) -> None:
         if not hasattr(self, "_following"):
             return
-        await self._gateway.drain(DRAIN_DEADLINE_S)
+        await self._drain()
         self._following.cancel()
         self._publishing.cancel()
         self._reporting.cancel()
         await self._membership.close()
 
+    async def _drain(self) -> None:
+        """A connection whose answer had begun may bring one request more, which gets as long as that one had."""
+        cut = await self._gateway.drain(DRAIN_DEADLINE_S)
+        if cut:
+            logger.warning("%d connections are cut: they did not finish in %g s", cut, DRAIN_DEADLINE_S)
+
     def _on_replicas(self, application: str, replicas: Any) -> None:
         model = self._applications.get(application)
         if model is not None:
             self._gateway.set_replicas(model, replicas)
+            self._replicas_changed.set()
+
+    async def _first_replicas(self) -> None:
+        """Until membership knows a replica of each model of which state says that one is ready.
+
+        One that listens before would answer 503 where its neighbours serve.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_REPLICAS_TIMEOUT_S):
+                while not all(map(self._replicas.of, self._ready_models)):
+                    self._replicas_changed.clear()
+                    await self._replicas_changed.wait()
 
     async def _publish_metrics(self) -> None:
         metrics = RouterMetrics()
@@ -107,6 +131,7 @@ class GatewayDeployment:
             self._adopt(snapshot)
 
     def _adopt(self, snapshot: dict[str, Any]) -> None:
+        self._ready_models = frozenset(r["model"] for r in snapshot["replicas"] if r["stage"] == "ready")
         self._applications = {model["application"]: model["name"] for model in snapshot["models"]}
         self._catalogue.replace(model_cards(snapshot))
         self._gateway.keep_models(self._applications.values())

@@ -125,13 +125,17 @@ class Replica:
         return {"pid": os.getpid(), "members": [member.pid for member in self._engine.members()]}
 
     async def __del__(self) -> None:
+        if not hasattr(self, "_stages"):
+            return
         if not hasattr(self, "_watching"):
+            await self._stages.stopped()
             return
         self._watching.cancel()
-        self._stages.enter("drain")
-        await self._drain()
+        began_s = time.monotonic()
+        cut_requests = await self._drain(began_s + self._limits.drain_timeout_s)
+        waited_s = time.monotonic() - began_s
         await asyncio.gather(self._engine.stop(), self._followers.stop())
-        await self._stages.stopped()
+        await self._stages.drained(waited_s, cut_requests)
 
     def _first_report(self) -> ReplicaReport:
         return ReplicaReport(
@@ -236,14 +240,24 @@ class Replica:
             return simulated_command(launch, self._settings.profile)
         return vllm_command(launch, available_cores())
 
-    async def _drain(self) -> None:
-        """Let what runs in the engine finish, for at most `drain_timeout_s`."""
-        deadline_s = time.monotonic() + self._limits.drain_timeout_s
+    async def _drain(self, deadline_s: float) -> int:
+        """Refuse what is new, let what runs in the engine finish; how many requests are left at the deadline.
+
+        Serve took this replica off its list 2 s ago. What a gateway that has not heard of it sends now is refused
+        before its first byte, and asked of another replica.
+        """
+        left = 0
         try:
-            while await self._probe.in_flight() and time.monotonic() < deadline_s:  # noqa: ASYNC110
+            left = await self._probe.drain()
+            self._stages.enter("drain", f"{left} requests to finish" if left else "")
+            while left and time.monotonic() < deadline_s:
                 await asyncio.sleep(DRAIN_POLL_S)
+                left = await self._probe.in_flight()
         except Exception as error:
             logger.warning("drain cut short, the engine does not answer: %s", error)
+        if left:
+            logger.warning("%d requests are cut: they did not finish in %g s", left, self._limits.drain_timeout_s)
+        return left
 
     async def _give_up_with_the_engine(self) -> None:
         of_leader = failure_of(self._engine, self._probe, lambda: HealthLimits(self._limits.hang_timeout_s))

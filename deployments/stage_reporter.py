@@ -10,7 +10,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.state import APPLICATION, REPORT_PERIOD_S
-from deployments.state_store import FailureReport, ReplicaReport
+from deployments.state_store import DrainReport, FailureReport, ReplicaReport
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,12 @@ class StageReporter:
         self._task.cancel()
         report = FailureReport(self._report.replica_id, self._report.model, cause, message)
         await self._send("report_failure", report)
+
+    async def drained(self, waited_s: float, cut_requests: int) -> None:
+        """The last word of a replica that was asked to go."""
+        self._task.cancel()
+        report = DrainReport(self._report.replica_id, self._report.model, round(waited_s, 3), cut_requests)
+        await self._send("report_drained", report)
 
     async def stopped(self) -> None:
         self._task.cancel()

@@ -16,7 +16,7 @@ from deployments.scaled_model import ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
-from deployments.state_store import FailureReport, ReplicaReport, StateStore
+from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
 from deployments.usage_log import UsageLog
 
@@ -81,6 +81,7 @@ class State:
             "replicas": self._store.replicas(),
             "failures": self._store.failures(),
             "scaling": self._scaling.view(),
+            "drains": self._store.drains(),
         }
 
     async def decisions(self, model: str, limit: int = DECISIONS_SHOWN, changes_only: bool = False) -> list[Any]:
@@ -104,7 +105,13 @@ class State:
         self._scaling.see_replicas(self._heard_of())
         await self._publish()
 
+    async def report_drained(self, report: DrainReport) -> None:
+        self._store.record_drain(report)
+        self._scaling.see_replicas(self._heard_of())
+        await self._publish()
+
     async def report_stopped(self, replica_id: str) -> None:
+        """Of one that was asked to end before it was ready."""
         self._store.forget_replica(replica_id)
         self._scaling.see_replicas(self._heard_of())
         await self._publish()

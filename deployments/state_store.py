@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 FAILURES_KEPT_PER_MODEL = 20
+DRAINS_KEPT_PER_MODEL = 20
 
 _VERSION = 2
 _SCHEMA = """
@@ -33,6 +34,14 @@ CREATE TABLE IF NOT EXISTS failure (
     model TEXT NOT NULL,
     cause TEXT NOT NULL,
     message TEXT NOT NULL,
+    at_s REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS drain (
+    id INTEGER PRIMARY KEY,
+    replica_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    waited_s REAL NOT NULL,
+    cut_requests INTEGER NOT NULL,
     at_s REAL NOT NULL
 );
 """
@@ -65,6 +74,16 @@ class FailureReport:
     model: str
     cause: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport:
+    """How a replica ended that was asked to: after `waited_s` it cut the `cut_requests` that still ran."""
+
+    replica_id: str
+    model: str
+    waited_s: float
+    cut_requests: int
 
 
 class StateStore:
@@ -102,6 +121,7 @@ class StateStore:
             )
             connection.execute(f"DELETE FROM replica WHERE model NOT IN ({marks})", names)  # noqa: S608
             connection.execute(f"DELETE FROM failure WHERE model NOT IN ({marks})", names)  # noqa: S608
+            connection.execute(f"DELETE FROM drain WHERE model NOT IN ({marks})", names)  # noqa: S608
 
     def catalogue(self) -> list[dict[str, Any]]:
         rows = self._connection.execute("SELECT card FROM model ORDER BY position")
@@ -134,6 +154,20 @@ class StateStore:
                 (report.model, report.model, FAILURES_KEPT_PER_MODEL),
             )
 
+    def record_drain(self, report: DrainReport) -> None:
+        """Keep how it ended, and forget the replica's live row."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM replica WHERE replica_id = ?", (report.replica_id,))
+            connection.execute(
+                "INSERT INTO drain (replica_id, model, waited_s, cut_requests, at_s) VALUES (?, ?, ?, ?, ?)",
+                (report.replica_id, report.model, report.waited_s, report.cut_requests, self._now_s()),
+            )
+            connection.execute(
+                "DELETE FROM drain WHERE model = ? AND id NOT IN"
+                " (SELECT id FROM drain WHERE model = ? ORDER BY id DESC LIMIT ?)",
+                (report.model, report.model, DRAINS_KEPT_PER_MODEL),
+            )
+
     def forget_replica(self, replica_id: str) -> None:
         self._connection.execute("DELETE FROM replica WHERE replica_id = ?", (replica_id,))
 
@@ -154,6 +188,13 @@ class StateStore:
     def failures(self) -> list[dict[str, Any]]:
         """Newest first."""
         rows = self._connection.execute("SELECT replica_id, model, cause, message, at_s FROM failure ORDER BY id DESC")
+        return [dict(row) for row in rows]
+
+    def drains(self) -> list[dict[str, Any]]:
+        """Newest first."""
+        rows = self._connection.execute(
+            "SELECT replica_id, model, waited_s, cut_requests, at_s FROM drain ORDER BY id DESC"
+        )
         return [dict(row) for row in rows]
 
     def _transaction(self) -> "_Transaction":

@@ -21,6 +21,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TOKEN_HEADER = b"x-baryon-internal-token"
 LOAD_ROUTE = ("GET", b"/-/load")
+DRAIN_ROUTE = ("POST", b"/-/drain")
+LEAVING = 421
 FEED_ROUTE = ("GET", b"/-/feed")
 GENERATION_ROUTES = frozenset(
     ("POST", path)
@@ -40,7 +42,8 @@ ALLOWED_ROUTES = GENERATION_ROUTES | {("GET", b"/v1/models"), ("GET", b"/health"
 class RouteGuard:
     """ASGI middleware: 404 for a request without the token or off the list.
 
-    Counts generations in flight, and tells each gateway that asks at `/-/feed` of the other gateways' ones.
+    Counts generations in flight, and tells each gateway that asks at `/-/feed` of the other gateways' ones. After
+    `POST /-/drain` it finishes those and answers 421 (Misdirected Request) to any more: another replica is asked then.
 
     Raises:
         KeyError: `BARYON_INTERNAL_TOKEN` is not in the environment.
@@ -50,6 +53,7 @@ class RouteGuard:
         self._app = app
         self._token = os.environ["BARYON_INTERNAL_TOKEN"].encode()
         self._in_flight = 0
+        self._is_draining = False
         self._feed = RequestFeed()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,11 +63,14 @@ class RouteGuard:
         route = (scope.get("method", scope["type"]), scope.get("raw_path") or scope["path"].encode())
         if not self._has_token(scope):
             await _respond(send, 404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
+        elif route in GENERATION_ROUTES and self._is_draining:
+            await _respond(send, LEAVING, b'{"error":{"message":"This replica is leaving.","code":421}}')
         elif route in GENERATION_ROUTES:
             await self._generate(scope, receive, send)
         elif route in ALLOWED_ROUTES:
             await self._app(scope, receive, send)
-        elif route == LOAD_ROUTE:
+        elif route in (LOAD_ROUTE, DRAIN_ROUTE):
+            self._is_draining |= route == DRAIN_ROUTE
             await _respond(send, 200, b'{"in_flight":%d}' % self._in_flight)
         elif route == FEED_ROUTE:
             await self._tell_of_others(scope, receive, send)

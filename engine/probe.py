@@ -82,6 +82,10 @@ class EngineProbe:
         """Generation requests inside the engine's server now."""
         return int((await self._client.get("/-/load")).raise_for_status().json()["in_flight"])
 
+    async def drain(self) -> int:
+        """Make it refuse generation requests from now on; how many are in flight."""
+        return int((await self._client.post("/-/drain")).raise_for_status().json()["in_flight"])
+
     async def observe(self) -> Observation:
         try:
             text = (await self._client.get("/metrics")).raise_for_status().text

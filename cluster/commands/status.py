@@ -14,6 +14,7 @@ from cluster.run_folder import RunRecord, default_run_folder
 from cluster.serve_api import ServeApi, ServeApiError
 
 FAILURES_SHOWN = 5
+DRAINS_SHOWN = 3
 
 
 def status(
@@ -54,6 +55,7 @@ def read_status(record: RunRecord, *, with_decisions: bool = False) -> dict[str,
         "models": snapshot["models"] if snapshot else [],
         "replicas": snapshot["replicas"] if snapshot else [],
         "failures": snapshot["failures"] if snapshot else [],
+        "drains": snapshot["drains"] if snapshot else [],
         "state_is_away": snapshot is None,
         **({"decisions": decisions} if with_decisions else {}),
     }
@@ -101,6 +103,15 @@ def _print(document: dict[str, Any]) -> None:
     for failure in document["failures"][:FAILURES_SHOWN]:
         ago = _duration(failure["at_s"])
         console.print(f"[red]{failure['model']}[/red] {ago} ago  [bold]{failure['cause']}[/bold]  {failure['message']}")
+    for drain in document["drains"][:DRAINS_SHOWN]:
+        console.print(_ended(drain))
+
+
+def _ended(drain: dict[str, Any]) -> str:
+    cut = drain["cut_requests"]
+    what = f"[red]{cut} requests cut[/red]" if cut else "nothing cut"
+    ago = _duration(drain["at_s"])
+    return f"{drain['model']} {ago} ago  {drain['replica_id']} ended after {drain['waited_s']:.1f} s of drain, {what}"
 
 
 def _colored(status: str) -> str:

@@ -12,25 +12,21 @@ from typing import Annotated
 
 import typer
 
+from cluster.apply import DoesNotFit, apply_config
 from cluster.bring_up import (
     BringUpError,
-    auto_device,
     check_before_start,
     end_cluster,
     head_of,
-    placement_of,
     running_cluster,
-    schema_for,
     wait_until_serving,
 )
 from cluster.commands.output import BAD_INPUT, DOES_NOT_FIT, FAILED, NOT_RUNNING, EventPrinter, console, fail
 from cluster.config import BaryonConfig
 from cluster.config_file import ConfigError, load_config
-from cluster.live_state import LiveState
-from cluster.placement import Node
 from cluster.ray_head import RayStartError
 from cluster.run_folder import RunFolder, RunRecord, default_run_folder
-from cluster.serve_api import ServeApi, ServeApiError
+from cluster.serve_api import ServeApiError
 
 ConfigArgument = Annotated[Path | None, typer.Argument(help="The configuration; without it, the small default model.")]
 HEAD_POLL_S = 1.0
@@ -137,6 +133,8 @@ def down() -> None:
 def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]) -> None:
     """Make the running cluster match a file. SLOs, counts and other models change without touching a running engine.
 
+    What needs a new engine replaces replica by replica; the old version stays if the new one does not start.
+
     Example: baryon apply baryon.yaml
     """
     if os.environ.get("RAY_CLUSTER_NAME") or os.environ.get("KUBERAY_GEN_RAY_START_CMD"):
@@ -151,20 +149,11 @@ def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]
     if record is None or head_of(record) is None:
         fail(f"no cluster is running from {folder.path}; start one with `baryon up {name}`", NOT_RUNNING)
     try:
-        nodes = _nodes(record)
-        refusal = placement_of(settings, nodes, auto_device(nodes))
-        if refusal is not None:
-            fail(refusal.message, DOES_NOT_FIT)
-        ServeApi(record.dashboard_url).deploy(schema_for(settings, folder, nodes))
-        wait_until_serving(record, EventPrinter(), max(m.start_timeout_s for m in settings.models) + 60)
+        apply_config(settings, folder, record, EventPrinter())
+    except DoesNotFit as error:
+        fail(str(error), DOES_NOT_FIT)
     except (BringUpError, ServeApiError) as error:
         fail(str(error), FAILED)
-
-
-def _nodes(record: RunRecord) -> list[Node]:
-    with LiveState(record.gcs_address) as state:
-        totals = [(node["NodeManagerAddress"], node["Resources"]) for node in state.nodes()]
-    return [Node(name, resources.get("GPU", 0.0), resources.get("CPU", 0.0)) for name, resources in totals]
 
 
 def _greet(settings: BaryonConfig, record: RunRecord) -> None:

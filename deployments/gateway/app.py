@@ -91,8 +91,6 @@ class GatewayApp:
         request_id = f"req-{secrets.token_hex(12)}".encode()
         answer = Answer(response, request.path, response_headers(request, request_id))
         try:
-            if self.draining:
-                raise shutting_down()
             asked = read_inference_request(request.path, request.body)
             request.body = b""
             card = self._catalogue.get(asked.model)

@@ -122,14 +122,16 @@ class ClientConnections(set["ClientConnection"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.are_closing = False
+        self.are_leaving = False
         self._waiting: list[asyncio.Future[None]] = []
 
-    def shut_down(self) -> None:
-        """Let each finish its current answer; one that was accepted too late is closed as it opens."""
-        self.are_closing = True
+    def leave(self) -> None:
+        """Each closes after an answer whose head says so, or when its client has long been silent: no request is lost
+        to a connection that closes as it comes.
+        """
+        self.are_leaving = True
         for connection in list(self):
-            connection.shut_down()
+            connection.leave()
 
     def remove_closed(self, connection: "ClientConnection") -> None:
         self.discard(connection)
@@ -177,9 +179,6 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
-        if self._connections.are_closing:
-            self.shut_down()
-            return
         self._arm(self._settings.request_timeout_s)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -280,6 +279,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _answer(self, request: ClientRequest) -> None:
         self._disarm()
+        if self._connections.are_leaving:
+            request.keep_alive = False
         self._current = response = Response(self, request)
         try:
             self._handler(request, response)
@@ -300,7 +301,7 @@ class ClientConnection(asyncio.Protocol):
             self._arm(self._settings.keep_alive_s)
             self._loop.call_soon(self._answer_next)
         else:
-            self._arm(self._settings.request_timeout_s if self._in_message else self._settings.keep_alive_s)
+            self._arm(self._settings.request_timeout_s if self._in_message else self._idle_limit_s)
 
     def _answer_next(self) -> None:
         """In order, and none before the client has read most of the last answer."""
@@ -325,14 +326,17 @@ class ClientConnection(asyncio.Protocol):
         elif self._current.on_resume is not None:
             self._current.on_resume()
 
-    def shut_down(self) -> None:
-        """Finish the current answer, take no more requests."""
-        self._closing = True
-        if self._current is None:
-            self._in_message = False
-            self._close()
-        else:
-            self._current.is_last()
+    @property
+    def _idle_limit_s(self) -> float:
+        return self._settings.last_keep_alive_s if self._connections.are_leaving else self._settings.keep_alive_s
+
+    def leave(self) -> None:
+        """The current answer is the last if its head can still say so, otherwise the next one."""
+        if self._current is not None:
+            if not self._current.started:
+                self._current.is_last()
+        elif not self._in_message and not self._queue and not self._closing:
+            self._arm(self._idle_limit_s)
 
     def drop(self) -> None:
         self._transport.abort()

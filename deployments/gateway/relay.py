@@ -20,6 +20,7 @@ from deployments.gateway.errors import (
 from deployments.gateway.http_server import Headers
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection
+from engine.guard import LEAVING
 
 Outcome = Literal["completed", "refused", "failed", "client_gone", "not_started", "broken", "timed_out"]
 RELAYED_HEADERS = frozenset({b"content-type", b"retry-after"})
@@ -30,8 +31,8 @@ ENGINE_FAILED = 500
 class Relay:
     """One answer on its way. `outcome` is awaited once; all else happens in callbacks.
 
-    `not_started` means that no byte came back, so another replica may be asked; `failed`, that the engine had nothing
-    but an error of its own to say: `failure`, which the client has not been told.
+    `not_started` means that no byte came back, or only that the replica leaves, so another one may be asked; `failed`,
+    that the engine had nothing but an error of its own to say: `failure`, which the client has not been told.
     """
 
     def __init__(self, answer: Answer, named: Headers, settings: GatewaySettings, tap: AnswerTap) -> None:
@@ -86,7 +87,9 @@ class Relay:
             self._response.write(body)
 
     def on_end(self) -> None:
-        if self._status < 400:
+        if self._status == LEAVING:
+            self._settle("not_started")
+        elif self._status < 400:
             self._finish_answer()
             self._settle("completed")
         elif self._status < 500:

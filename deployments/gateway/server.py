@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Collection, Sequence
 
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.feed import Feeds
 from deployments.gateway.http_server import ClientConnection, ClientConnections
+from deployments.gateway.listener import listening_socket, stop_listening
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.settings import GatewaySettings
 
@@ -31,9 +31,10 @@ class Gateway:
         """Raises:
         OSError: the address cannot be bound.
         """
+        self._listener = listening_socket(host, port, shared=True)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: ClientConnection(self.app.handle, lambda: self.settings, self._connections),
-            sock=listening_socket(host, port, shared=True),
+            sock=self._listener,
             backlog=BACKLOG,
         )
 
@@ -59,41 +60,29 @@ class Gateway:
     def is_serving(self) -> bool:
         return self._server is not None and self._server.is_serving()
 
-    async def drain(self, deadline_s: float) -> None:
-        """Stop accepting, let requests in flight finish, drop what is left at the deadline.
+    async def drain(self, deadline_s: float) -> int:
+        """Take no more connections, let each end after an answer, drop what is left at the deadline; how many.
 
         What still waits for a replica then is told so a little earlier: there is time for another gateway.
         """
         self.app.draining = True
-        if self._server is not None:
-            self._server.close()
-        self._connections.shut_down()
+        self._connections.leave()
+        if self._server is not None and self.is_serving:
+            await stop_listening(self._listener, self._server)
         last_words = asyncio.get_running_loop().call_later(deadline_s - LAST_WORDS_S, self.app.room.close)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 await self._connections.emptied()
         last_words.cancel()
-        for connection in list(self._connections):
+        return await self.close()
+
+    async def close(self) -> int:
+        """Drop every connection; how many there were."""
+        if self._server is not None:
+            self._server.close()
+        left = list(self._connections)
+        for connection in left:
             connection.drop()
         await self._feeds.close()
         self.app.close()
-
-
-def listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
-    """A bound TCP socket; with `shared`, other processes of ours may bind the same port (SO_REUSEPORT).
-
-    Raises:
-        OSError: taken by somebody else, or not an address of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind((host, port))
-    except OSError:
-        bound.close()
-        raise
-    return bound
+        return len(left)

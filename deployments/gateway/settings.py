@@ -8,6 +8,9 @@ class GatewaySettings:
     """Times in seconds, sizes in bytes. `first_token_timeout_s` bounds the wait for an engine's first byte.
 
     A stream that waits for a replica is told so after `first_word_s`, and again every `word_period_s`.
+
+    A gateway that leaves keeps a silent connection for `last_keep_alive_s`: httpx and OpenAI's client, which use one
+    again for 5 s, then never meet one that closes under their request.
     """
 
     connect_timeout_s: float = 2.0
@@ -15,6 +18,7 @@ class GatewaySettings:
     idle_stream_timeout_s: float = 120.0
     request_timeout_s: float = 30.0
     keep_alive_s: float = 75.0
+    last_keep_alive_s: float = 6.0
     max_body_bytes: int = 8 * 1024 * 1024
     max_head_bytes: int = 32 * 1024
     first_word_s: float = 3.0

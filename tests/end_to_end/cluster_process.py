@@ -37,9 +37,9 @@ class ClusterProcess:
         self._http = httpx.Client(verify=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0))
         self._log = self.folder / "up.log"
 
-    def write_config(self, text: str) -> Path:
+    def write_config(self, text: str, gateway_processes: int | None = None) -> Path:
         path = self.folder / "baryon.yaml"
-        gateway = f"gateway: {{port: {self.port}, processes: {self._gateway_processes}}}\n"
+        gateway = f"gateway: {{port: {self.port}, processes: {gateway_processes or self._gateway_processes}}}\n"
         gateway += f"ray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
         path.write_text(gateway + text)
         return path

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from deployments.state_store import FAILURES_KEPT_PER_MODEL, FailureReport, ReplicaReport, StateStore
+from deployments.state_store import (
+    DRAINS_KEPT_PER_MODEL,
+    FAILURES_KEPT_PER_MODEL,
+    DrainReport,
+    FailureReport,
+    ReplicaReport,
+    StateStore,
+)
 
 REPORT = ReplicaReport("r1", "m1", "node", 42, "vllm", "load", "", 10.0, {"download": 1.5})
 
@@ -98,3 +105,20 @@ def test_a_duplicate_name_changes_nothing(store: StateStore) -> None:
 
 def test_only_the_owner_can_read_the_file(store: StateStore, tmp_path: Path) -> None:
     assert (tmp_path / "state.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_a_replica_that_ends_leaves_the_list_and_what_it_cut_stays(store: StateStore) -> None:
+    store.record_replica(REPORT)
+    store.record_drain(DrainReport("r1", "m1", 60.0, 2))
+    assert store.replicas() == []
+    (drain,) = store.drains()
+    assert (drain["replica_id"], drain["waited_s"], drain["cut_requests"], drain["at_s"]) == ("r1", 60.0, 2, 100.0)
+
+
+def test_only_the_last_drains_of_a_model_are_kept(store: StateStore) -> None:
+    for number in range(DRAINS_KEPT_PER_MODEL + 5):
+        store.record_drain(DrainReport(f"r{number}", "m1", 1.0, 0))
+    store.record_drain(DrainReport("other", "m2", 1.0, 0))
+    kept = [drain["replica_id"] for drain in store.drains() if drain["model"] == "m1"]
+    assert kept == [f"r{number}" for number in reversed(range(5, DRAINS_KEPT_PER_MODEL + 5))]
+    assert [drain["replica_id"] for drain in store.drains() if drain["model"] == "m2"] == ["other"]

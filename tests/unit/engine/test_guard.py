@@ -120,3 +120,16 @@ def test_without_a_token_the_server_does_not_start(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("BARYON_INTERNAL_TOKEN", raising=False)
     with pytest.raises(KeyError):
         RouteGuard(Inner())
+
+
+async def test_one_that_drains_finishes_what_runs_and_refuses_what_is_new(guarded: tuple[RouteGuard, Inner]) -> None:
+    guard, inner = guarded
+    inner.may_go_on.clear()
+    running = asyncio.create_task(call(guard, "POST", "/v1/completions"))
+    await asyncio.sleep(0)
+    assert await call(guard, "POST", "/-/drain") == (200, b'{"in_flight":1}')
+    assert (await call(guard, "POST", "/v1/completions"))[0] == 421
+    inner.may_go_on.set()
+    assert await running == (200, b"inner")
+    assert await call(guard, "GET", "/-/load") == (200, b'{"in_flight":0}')
+    assert (await call(guard, "GET", "/metrics"))[0] == 200

@@ -165,7 +165,7 @@ async def stand(
         yield opened
     finally:
         opened.leave()
-        await gateway.drain(0.5)
+        await gateway.close()
 
 
 def post(path: str = "/v1/chat/completions", body: Any = None, headers: str = "") -> bytes:

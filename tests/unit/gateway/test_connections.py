@@ -1,4 +1,4 @@
-"""One connection, several requests; old clients; and a gateway that shuts down."""
+"""One connection, several requests; old clients."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, STREAMING, OpenStand, get, post, until
-from tests.unit.gateway.scripted_engine import EVENT_STREAM, Exchange, never_answer, stream, unary
+from tests.unit.gateway.harness import MODEL, STREAMING, OpenStand, get, post
+from tests.unit.gateway.scripted_engine import Exchange, stream, unary
 
 
 async def echo(exchange: Exchange) -> None:
@@ -94,66 +94,3 @@ async def test_a_client_that_asks_first_is_refused_a_body_too_large(open_stand: 
     client = await gateway.client()
     client.send(b"POST /v1/completions HTTP/1.1\r\nhost: g\r\nexpect: 100-continue\r\ncontent-length: 99999999\r\n\r\n")
     assert (await client.head())[0] == 413
-
-
-async def test_draining_finishes_a_stream_and_takes_no_new_connection(
-    start_engine: StartEngine, open_stand: OpenStand
-) -> None:
-    go_on = asyncio.Event()
-
-    async def script(exchange: Exchange) -> None:
-        exchange.writer.write(EVENT_STREAM)
-        exchange.chunk(b"data: 1\n\n")
-        await go_on.wait()
-        exchange.chunk(b"data: 2\n\n")
-        exchange.writer.write(b"0\r\n\r\n")
-
-    gateway = await open_stand(await start_engine(script))
-    idle, busy = await gateway.client(), await gateway.client()
-    busy.send(post(body=STREAMING))
-    await busy.head()
-    assert await busy.chunk() == b"data: 1\n\n"
-    draining = asyncio.create_task(gateway.gateway.drain(5))
-    assert await idle.closed()
-    with pytest.raises(ConnectionRefusedError):
-        await gateway.client()
-    go_on.set()
-    assert await busy.chunk() == b"data: 2\n\n"
-    assert await busy.chunk() == b""
-    assert await busy.closed()
-    await draining
-    await gateway.settled()
-
-
-async def test_an_answer_that_starts_while_draining_says_that_the_connection_ends(
-    start_engine: StartEngine, open_stand: OpenStand
-) -> None:
-    go_on = asyncio.Event()
-
-    async def script(exchange: Exchange) -> None:
-        await go_on.wait()
-        await unary(b"{}")(exchange)
-
-    engine = await start_engine(script)
-    gateway = await open_stand(engine)
-    client = await gateway.client()
-    client.send(post())
-    await until(lambda: bool(engine.exchanges))
-    draining = asyncio.create_task(gateway.gateway.drain(5))
-    await asyncio.sleep(0)
-    go_on.set()
-    answer = await client.answer()
-    assert (answer.status, answer.headers["connection"]) == (200, "close")
-    await draining
-
-
-async def test_what_is_left_at_the_drain_deadline_is_dropped(start_engine: StartEngine, open_stand: OpenStand) -> None:
-    engine = await start_engine(never_answer)
-    gateway = await open_stand(engine)
-    client = await gateway.client()
-    client.send(post())
-    await until(lambda: bool(engine.exchanges))
-    await gateway.gateway.drain(0.1)
-    assert await client.closed()
-    await asyncio.wait_for(engine.exchanges[0].gone.wait(), 5)
-    await gateway.settled()

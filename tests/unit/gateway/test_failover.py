@@ -48,6 +48,17 @@ async def test_another_replica_answers_for_one_that_dies_before_its_first_token(
     await gateway.settled()
 
 
+async def test_another_replica_answers_for_one_that_leaves(start_engine: StartEngine, open_stand: OpenStand) -> None:
+    """It says so, as `engine.guard` does, to a gateway that has not heard of it."""
+    leaving, healthy = await start_engine(unary(b"{}", b"421 Misdirected Request")), await start_engine(unary(b"{}"))
+    gateway = await open_stand(leaving, healthy)
+    for _ in range(10):
+        answer = await gateway.ask(post())
+        assert (answer.status, answer.headers["x-baryon-replica"]) == (200, "r1")
+    assert leaving.exchanges
+    await gateway.settled()
+
+
 async def test_another_replica_answers_for_one_that_refuses_connections(
     start_engine: StartEngine, open_stand: OpenStand
 ) -> None:
