@@ -12,6 +12,7 @@ from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Limits, Observation
 from cluster.autoscaler.demand import Demand, after, together
 from cluster.autoscaler.next_to_go import Running
+from deployments.usage_log import Bin
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class ScaledModel:
         self._asked_s: deque[float] = deque()
         self._told: dict[str, tuple[float, Demand]] = {}
         self._has_news = False
-        self.looked_s = self.looked_before_s = now_s
+        self._looked_s = self._logged_s = now_s
+        self._unlogged: Demand | None = None
         self._moving_since_s = now_s
 
     @property
@@ -127,13 +129,22 @@ class ScaledModel:
         seen = self._seen(self.demand, now_s)
         self._told = {one: (at_s, _levels_of(told)) for one, (at_s, told) in self._told.items()}
         self._has_news = False
-        self.looked_before_s, self.looked_s = self.looked_s, now_s
+        self._looked_s = now_s
+        self._unlogged = after(self._unlogged, self.demand)
         try:
             decision = self.autoscaler.decide(seen)
         except Exception as error:
             logger.exception("the policy failed on %s", self.card.model)
             decision = without_calculation(seen, self.target, f"the policy failed ({error!r}), the count stays")
         return self._none_after_one_that_does_not_come(decision, now_s)
+
+    def take_usage(self, least_s: float) -> Bin | None:
+        """What came since the last time, once that is so long ago."""
+        since_s, demand = self._logged_s, self._unlogged
+        if demand is None or self._looked_s - since_s < least_s:
+            return None
+        self._logged_s, self._unlogged = self._looked_s, None
+        return Bin(since_s, self._looked_s - since_s, demand.arrived_requests, demand.sampled)
 
     def settle(self, granted: int, going: Sequence[str], now_s: float) -> int:
         """Move the target to what is granted. Upwards at once; downwards once the replicas that Serve would take are
@@ -161,7 +172,7 @@ class ScaledModel:
     def _seen(self, demand: Demand, now_s: float) -> Observation:
         return Observation(
             now_s=now_s,
-            since_s=self.looked_s,
+            since_s=self._looked_s,
             demand=demand,
             cache_tokens=self._cache_tokens,
             running=min(self.target, len(self.running)),

@@ -16,7 +16,9 @@ from cluster.autoscaler.next_to_go import next_to_go
 from cluster.autoscaler.sharing import Claim, share
 from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling_store import ScalingStore
-from deployments.usage_log import UsageLog, UsageLogError
+from deployments.usage_log import Bin, UsageLog, UsageLogError
+
+USAGE_BIN_S = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +45,16 @@ class Scaling:
         self._wanted: dict[str, int] = {}
         self.decided: dict[str, Decision] = {}
 
-    def replace_models(self, cards: Sequence[ScalingCard], now_s: float) -> None:
-        """Models that stay keep what was learned of them; new limits hold at once."""
+    def replace_models(self, cards: Sequence[ScalingCard], now_s: float, past: Mapping[str, Sequence[Bin]]) -> None:
+        """Models that stay keep what was learned of them; new limits hold at once. `past`: of the usage log."""
         models = {}
         for card in cards:
             known = self._models.get(card.model)
             if known is None:
                 target = self._told_targets.get(card.application, card.limits.least)
                 known = ScaledModel(card, target, self._store.cold_starts(card.model), now_s)
+                for told in past.get(card.model, ()):
+                    known.autoscaler.recall(told.at_s, told.end_s, told.requests / told.seconds)
             known.change_card(card, now_s)
             models[card.model] = known
         self._models = models
@@ -118,12 +122,10 @@ class Scaling:
         self.decided |= decisions
 
     def _log_usage(self, known: ScaledModel) -> None:
-        since_s, demand = known.looked_before_s, known.demand
-        if demand is not None and known.looked_s > since_s:
+        told = known.take_usage(USAGE_BIN_S)
+        if told is not None:
             with _written_if_possible():
-                self._usage.append(
-                    since_s, known.looked_s - since_s, known.card.model, demand.arrived_requests, demand.sampled
-                )
+                self._usage.append(told.at_s, told.seconds, known.card.model, told.requests, told.sampled)
 
     def _claim(self, known: ScaledModel) -> Claim:
         model, last = known.card.model, self.decided.get(known.card.model)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
-from deployments.usage_log import UsageLog
+from deployments.usage_log import Bin, UsageLogError, bins, opened
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ SILENT_REPLICA_IS_LOST_S = 4 * REPORT_PERIOD_S
 DECISION_PERIOD_S = 5.0
 DECISIONS_SHOWN = 20
 USAGE_LOG = "usage.sqlite"
+PAST_S = 30 * 3_600.0
 HEAD_RESOURCE = "node:__internal_head__"
 
 
@@ -38,7 +39,8 @@ class State:
     def __init__(self, path: str) -> None:
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))
-        self._usage = UsageLog(Path(path).with_name(USAGE_LOG))
+        self._usage_path = Path(path).with_name(USAGE_LOG)
+        self._usage = opened(self._usage_path)
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}
@@ -55,7 +57,9 @@ class State:
         """`user_config["models"]` is the catalogue: `baryon apply` changes it without restarting anything."""
         self._store.replace_catalogue(user_config["models"])
         self._limits = user_config["limits"]
-        self._scaling.replace_models([ScalingCard.of(card) for card in user_config["models"]], time.time())
+        cards = [ScalingCard.of(card) for card in user_config["models"]]
+        past = await asyncio.to_thread(self._past_of, [card.model for card in cards])
+        self._scaling.replace_models(cards, time.time(), past)
         await self._tell_targets()
         await self._publish()
         if self._deciding is None:
@@ -124,6 +128,16 @@ class State:
         async with self._changed:
             self._changes += 1
             self._changed.notify_all()
+
+    def _past_of(self, models: Sequence[str]) -> dict[str, list[Bin]]:
+        """Of those that nothing is known of yet, what came yesterday and since."""
+        now_s = time.time()
+        new = [model for model in models if model not in self._scaling.models()]
+        try:
+            return {model: list(bins(self._usage_path, model, now_s - PAST_S, now_s)) for model in new}
+        except UsageLogError as error:
+            logger.error("the autoscaler begins without a past: %s", error)
+            return {}
 
     async def _decide_for_ever(self) -> None:
         """Nothing that fails here ends it: counts stay as they are until the next time."""

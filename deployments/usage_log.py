@@ -5,12 +5,15 @@ time without a row is time in which nothing was recorded. About 1.1 MB a day of 
 with 16 samples, nothing to speak of for a silent one.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 KEEP_DAYS = 35.0
 DAY_S = 86_400.0
@@ -120,6 +123,24 @@ class UsageLog:
         self._pruned_s = now_s
         kept_from_ms = round((now_s - self._keep_s) * 1000)
         self._connection.execute("DELETE FROM bin WHERE model IN (SELECT id FROM model) AND at_ms < ?", (kept_from_ms,))
+
+
+def opened(path: Path) -> UsageLog:
+    """The log at `path`. One that cannot be read is set aside, so that a damaged past does not stop the present.
+
+    Raises:
+        UsageLogError: it cannot be written.
+    """
+    try:
+        return UsageLog(path)
+    except UsageLogError as error:
+        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        logger.error("%s; it is set aside as %s", error, aside.name)
+        with _named_errors(path):
+            path.rename(aside)
+            for beside in ("-wal", "-shm"):
+                path.with_name(path.name + beside).unlink(missing_ok=True)
+        return UsageLog(path)
 
 
 def spans(path: Path) -> dict[str, tuple[float, float]]:

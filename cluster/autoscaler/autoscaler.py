@@ -46,6 +46,10 @@ class Autoscaler:
         self._last_up_s = -math.inf
         self._asked_s: deque[float] = deque()
 
+    def recall(self, from_s: float, to_s: float, requests_per_s: float) -> None:
+        """What came in an earlier life, oldest first."""
+        self._forecast.recall(from_s, to_s, requests_per_s)
+
     def decide(self, seen: Observation) -> Decision:
         interval_s = max(1e-3, seen.now_s - seen.since_s)
         horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)

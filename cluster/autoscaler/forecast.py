@@ -104,6 +104,12 @@ class Forecast:
         expected = max(self.mean(0.0), self.mean(horizon_s))
         self._misses.look(now_s, self._outlook.mean_at(0.0), expected, horizon_s)
 
+    def recall(self, from_s: float, to_s: float, value: float) -> None:
+        """What came before there was anybody to look: of use as the same time yesterday."""
+        while from_s < to_s:
+            self._remember_day(from_s, value)
+            from_s += self._day_s / BINS_OF_DAY
+
     def mean(self, ahead_s: float) -> float:
         if self._outlook is None:
             return 0.0

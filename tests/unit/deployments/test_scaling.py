@@ -14,7 +14,7 @@ from cluster.autoscaler.demand import Demand
 from deployments.scaled_model import MOVED_OFF_WITHIN_S, SILENT_GATEWAY_S, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_store import ScalingStore
-from deployments.usage_log import UsageLog, bins
+from deployments.usage_log import Bin, UsageLog, bins
 
 TICK_S = 5.0
 QUIET = Demand(
@@ -48,7 +48,7 @@ class World:
         self.site = Site({"GPU": gpus}, "head")
         self.scaling = Scaling(kept.store, kept.usage, {})
         self.cards = cards
-        self.scaling.replace_models(cards, self.now_s)
+        self.scaling.replace_models(cards, self.now_s, {})
         self.rows: dict[str, list[dict[str, Any]]] = {card.model: [] for card in cards}
         self.born = 0
         self.comes = True
@@ -146,7 +146,7 @@ def test_a_restart_of_state_keeps_counts_and_cold_starts(kept: Kept) -> None:
     world = World(kept, CHAT)
     before = world.run(120, chat=BUSY)["chat"]
     again = Scaling(kept.store, kept.usage, world.scaling.targets())
-    again.replace_models([CHAT], world.now_s)
+    again.replace_models([CHAT], world.now_s, {})
     assert again.targets() == {"chat-app": before}
     assert again.view()["chat"]["cold_start_s"] == 20
 
@@ -242,9 +242,9 @@ def test_an_slo_that_no_replica_can_meet_leaves_the_count_and_says_so(kept: Kept
 def test_new_limits_hold_at_once(kept: Kept) -> None:
     world = World(kept, CHAT)
     world.run(120, chat=BUSY)
-    world.scaling.replace_models([replace(CHAT, limits=Limits(1, 2))], world.now_s)
+    world.scaling.replace_models([replace(CHAT, limits=Limits(1, 2))], world.now_s, {})
     assert world.counts()["chat"] == 2
-    world.scaling.replace_models([replace(CHAT, limits=Limits(5, 8))], world.now_s)
+    world.scaling.replace_models([replace(CHAT, limits=Limits(5, 8))], world.now_s, {})
     assert world.counts()["chat"] == 5
 
 
@@ -266,7 +266,7 @@ def test_what_was_asked_for_is_in_the_usage_log_to_the_request(kept: Kept) -> No
     written = list(bins(kept.usage_path, "chat", 0.0, world.now_s))
     assert sum(told.requests for told in written) == 60 / TICK_S * BUSY.arrived_requests
     assert sum(told.seconds for told in written) == 120
-    assert written[0].sampled == ((1_000, 200, 50),)
+    assert written[0].sampled == ((1_000, 200, 50), (1_000, 200, 50))
 
 
 def test_a_disk_that_is_full_stops_no_scaling(kept: Kept) -> None:
@@ -274,3 +274,20 @@ def test_a_disk_that_is_full_stops_no_scaling(kept: Kept) -> None:
     kept.store.close()
     kept.usage.close()
     assert world.run(120, chat=BUSY)["chat"] > 2
+
+
+def test_after_a_restart_the_same_time_yesterday_is_known(kept: Kept) -> None:
+    """A rush that came yesterday is prepared for before it comes, by a state that has never seen one."""
+    rush_s = 100_000.0
+    past = [Bin(rush_s - 7_200, 7_200, 0), Bin(rush_s, 1_800, 6 * 1_800)]
+    asked: dict[bool, float] = {}
+    for remembers in (True, False):
+        scaling = Scaling(kept.store, kept.usage, {})
+        scaling.replace_models([CHAT], rush_s - 600 + 86_400, {"chat": past} if remembers else {})
+        now_s = rush_s - 600 + 86_400
+        for _ in range(110):
+            now_s += TICK_S
+            scaling.tell("g", {"chat": replace(QUIET, arrived_requests=1)}, now_s)
+            scaling.decide(Site({"GPU": 16}, "head"), now_s)
+        asked[remembers] = scaling.decided["chat"].forecast_load
+    assert asked[True] > 2 * asked[False]

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from deployments.usage_log import (
     UsageLog,
     UsageLogError,
     bins,
+    opened,
     packed,
     spans,
     unpacked,
@@ -219,3 +221,13 @@ def test_bytes_that_are_no_samples_are_refused_or_read_whole(blob: bytes) -> Non
         assert all(len(request) == 3 for request in unpacked(blob))
     except ValueError as error:
         assert "no whole samples" in str(error)
+
+
+def test_a_log_that_cannot_be_read_is_set_aside_and_a_new_one_begins(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    log = opened(path)
+    log.append(time.time() - 10, 10.0, "chat", 3, ())
+    log.close()
+    assert sum(told.requests for told in bins(path, "chat", *EVER)) == 3
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes().startswith(b"not a database")
