@@ -226,4 +226,4 @@ def without_calculation(seen: Observation, target: int, reason: str) -> Decision
 
 def _levels_of(demand: Demand) -> Demand:
     """What is still true of a demand whose sums were taken."""
-    return replace(demand, arrived_requests=0, finished_requests=0, met_requests=0, sampled=())
+    return replace(demand, arrived_requests=0, finished_requests=0, met_requests=0, sampled=(), seconds=0.0)

@@ -51,7 +51,7 @@ class Autoscaler:
         self._forecast.recall(from_s, to_s, requests_per_s)
 
     def decide(self, seen: Observation) -> Decision:
-        interval_s = max(1e-3, seen.now_s - seen.since_s)
+        interval_s = max(1e-3, seen.now_s - seen.since_s, seen.demand.seconds)
         horizon_s = max(LEAST_HORIZON_S, self.cold_start.expected_s + interval_s)
         rate = seen.demand.arrived_requests / interval_s
         self._began_s = min(self._began_s, seen.since_s)

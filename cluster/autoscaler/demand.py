@@ -17,7 +17,7 @@ class Demand:
     kept the SLO; what failed did not. `waiting_requests`: held until there is a replica. `waiting_ms`: prefill work
     that waits, held or at a replica, in milliseconds of one replica. `in_flight`: open requests by replica. `shape` and
     `speed` are averages of the last `remembered_requests`. `sampled`: some of the requests that finished, as prompt
-    tokens, those of them that were cached, and output tokens.
+    tokens, those of them that were cached, and output tokens. `seconds`: what time the sums are of; 0 if not known.
     """
 
     arrived_requests: int
@@ -30,6 +30,7 @@ class Demand:
     remembered_requests: float
     in_flight: Mapping[str, int] = field(default_factory=dict)
     sampled: Sequence[tuple[int, int, int]] = ()
+    seconds: float = 0.0
 
     def load(self, requests_per_s: float) -> float:
         """Replicas that such requests keep busy at this rate."""
@@ -59,6 +60,7 @@ def together(demands: Sequence[Demand]) -> Demand:
         remembered_requests=sum(demand.remembered_requests for demand in demands),
         in_flight=dict(in_flight),
         sampled=tuple(request for demand in demands for request in demand.sampled),
+        seconds=max(demand.seconds for demand in demands),
     )
 
 
@@ -76,6 +78,7 @@ def after(earlier: Demand | None, later: Demand) -> Demand:
         met_requests=earlier.met_requests + later.met_requests,
         waiting_requests=max(later.waiting_requests, min(1, earlier.waiting_requests)),
         sampled=(*earlier.sampled, *later.sampled)[-SAMPLED_AT_MOST:],
+        seconds=earlier.seconds + later.seconds,
     )
 
 

@@ -24,6 +24,7 @@ class DemandMeter:
         self._remembered = 0.0
         self._arrived = self._finished = self._met = self._answered = 0
         self._sampled: list[tuple[int, int, int]] = []
+        self._taken_ms = 0.0
 
     def arrived(self, prompt_tokens: float, now_ms: float) -> None:
         estimator = self._router.estimator
@@ -63,7 +64,9 @@ class DemandMeter:
             remembered_requests=self._remembered,
             in_flight=ledger.own_requests(),
             sampled=tuple(self._sampled),
+            seconds=(now_ms - self._taken_ms) / 1000 if self._taken_ms else 0.0,
         )
+        self._taken_ms = now_ms
         self._arrived = self._finished = self._met = self._answered = 0
         self._sampled = []
         return demand

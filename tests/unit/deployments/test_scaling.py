@@ -291,3 +291,13 @@ def test_after_a_restart_the_same_time_yesterday_is_known(kept: Kept) -> None:
             scaling.decide(Site({"GPU": 16}, "head"), now_s)
         asked[remembers] = scaling.decided["chat"].forecast_load
     assert asked[True] > 2 * asked[False]
+
+
+def test_what_gateways_kept_while_state_was_away_is_no_rush(kept: Kept) -> None:
+    """A minute's requests in one report are a minute's."""
+    world = World(kept, CHAT)
+    steady = replace(QUIET, arrived_requests=round(0.5 * TICK_S))
+    before = world.run(300, chat=steady)["chat"]
+    minute = replace(steady, arrived_requests=12 * steady.arrived_requests, seconds=60.0)
+    world.step(chat=minute)
+    assert world.run(60, chat=steady)["chat"] == before

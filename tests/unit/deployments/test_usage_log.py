@@ -224,6 +224,7 @@ def test_bytes_that_are_no_samples_are_refused_or_read_whole(blob: bytes) -> Non
 
 
 def test_a_log_that_cannot_be_read_is_set_aside_and_a_new_one_begins(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"not a database" * 100)
     log = opened(path)
     log.append(time.time() - 10, 10.0, "chat", 3, ())
