@@ -7,11 +7,10 @@ from random import Random
 
 from cluster.autoscaler.capacity import Shape, Speed
 from cluster.autoscaler.demand import Demand
-from deployments.gateway.routing.router import Router
+from deployments.gateway.routing.router import ANY_REPLICA, Router
 
 REMEMBERED_REQUESTS = 200.0
 SAMPLED_REQUESTS = 16
-ANY_REPLICA = "any replica"
 
 
 class DemandMeter:
@@ -27,9 +26,9 @@ class DemandMeter:
         self._taken_ms = 0.0
 
     def arrived(self, prompt_tokens: float, now_ms: float) -> None:
-        estimator = self._router.estimator
-        speed = estimator.of(ANY_REPLICA, now_ms)
-        prefill_ms = speed.prefill_ms(prompt_tokens, estimator.hit_rate * prompt_tokens)
+        estimator, yardstick = self._router.estimator, self._router.yardstick
+        speed = yardstick.measured(estimator.of(ANY_REPLICA, now_ms))
+        prefill_ms = speed.prefill_ms(prompt_tokens, yardstick.hit_rate * prompt_tokens)
         self._arrived += 1
         self._remembered = min(REMEMBERED_REQUESTS, self._remembered + 1)
         part = 1 / self._remembered
@@ -52,7 +51,7 @@ class DemandMeter:
     def take(self, held_requests: int, now_ms: float) -> Demand:
         """All since the last time. `held_requests` wait at the gateway until there is a replica."""
         estimator, ledger = self._router.estimator, self._router.ledger
-        speed = estimator.of(ANY_REPLICA, now_ms)
+        speed = self._router.yardstick.measured(estimator.of(ANY_REPLICA, now_ms))
         demand = Demand(
             arrived_requests=self._arrived,
             finished_requests=self._finished,

@@ -15,6 +15,7 @@ from deployments.gateway.routing.ledger import Dispatch, Ledger, ReplicaAccount
 from deployments.gateway.routing.others import mean_of_fresh
 from deployments.gateway.routing.prefix_index import PrefixIndex
 from deployments.gateway.routing.score import Ask, Outlook, Slo, Terms, terms_of
+from deployments.gateway.routing.yardstick import Yardstick
 
 INDEX_BYTES = 32 * 2**20
 DRAWN = 32
@@ -25,6 +26,7 @@ MOST_CACHE_STEP = 0.25
 SLACK_TOKENS = 32.0
 SLACK_SHARE = 0.02
 STRETCH_MEMORY = 0.05
+ANY_REPLICA = "any replica"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Router:
         self.ledger = Ledger()
         self.index = PrefixIndex(index_bytes)
         self.estimator = Estimator()
+        self.yardstick = Yardstick()
         self._random = random
         self._cache_tokens: dict[str, float] = {}
         self._believed_cache_tokens: dict[str, float] = {}
@@ -172,12 +175,15 @@ class Router:
         busy_ms = self.ledger.first_token(dispatch, now_ms)
         if dispatch.is_ours:
             self.accuracy.saw_ttft(placement.terms.ttft_ms, now_ms - dispatch.dispatched_ms)
+        predicted_ms = self.estimator.of(ANY_REPLICA, now_ms).prefill_ms(dispatch.prompt_tokens, dispatch.hit_tokens)
+        self.yardstick.saw_prefill(predicted_ms, busy_ms)
         self.estimator.saw_prefill(dispatch.replica, now_ms, dispatch.prompt_tokens, dispatch.hit_tokens, busy_ms)
 
     def finish(self, placement: Placement, now_ms: float, told: Told) -> None:
         """It ended, with what the engine told of it."""
         dispatch = placement.dispatch
         if not dispatch.shows_first_token and told.ttft_ms is not None:
+            self.yardstick.saw_prefill(placement.terms.ttft_ms, told.ttft_ms)
             self.estimator.saw_ttft(dispatch.replica, now_ms, placement.terms.ttft_ms, told.ttft_ms)
             self.accuracy.saw_ttft(placement.terms.ttft_ms, told.ttft_ms)
         account = self.ledger.close(dispatch, now_ms)
@@ -277,6 +283,7 @@ class Router:
         if first_ms is None:
             return
         decode_ms = now_ms - first_ms
+        self.yardstick.saw_decode(told.output_tokens, decode_ms)
         prefills_ms = account.prefilled_ms - dispatch.prefilled_before_ms
         resident = (dispatch.resident_before_tokens + account.resident_tokens) / 2
         beside = (dispatch.decoding_before + account.decoding + 1) / 2
@@ -296,6 +303,7 @@ class Router:
         believed, room = exact * prompt.tokens_at(depth), self._believed_cache_tokens.get(replica)
         self.accuracy.saw_hit(believed, cached_tokens)
         self.estimator.saw_hit(prompt_tokens, cached_tokens)
+        self.yardstick.saw_hit(prompt_tokens, cached_tokens)
         slack = SLACK_TOKENS + SLACK_SHARE * believed
         if cached_tokens + slack < believed:
             held = self.index.held_tokens(replica) + self.ledger.account(replica).private_tokens
