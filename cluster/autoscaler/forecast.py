@@ -3,8 +3,8 @@
 The recent past is cut in two, each part a level or a line: a jump is a new level and not the begin of a slope, a slope
 that has ended is a level. The last part is what goes on, a line for half as long as it has lasted. Where the cut is,
 and whether it is a line, is not decided: all that may be, by the Bayesian information criterion (Schwarz 1978), counts
-by how likely it is. What such forecasts missed before is part of the next (`misses.py`): demand that grows out of nothing
-has done so before, or will.
+by how likely it is. What such forecasts missed before is part of the next (`misses.py`): demand that grows out of
+nothing has done so before, or will.
 """
 
 import math

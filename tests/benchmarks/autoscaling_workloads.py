@@ -1,4 +1,5 @@
-"""What the autoscaling benchmark asks: a step, and two traces made heavier so that few requests keep many replicas busy.
+"""What the autoscaling benchmark asks: a step, and two traces made heavier, so that few requests keep many
+replicas busy.
 
 A replica of a 70B model on four A100s bears three average requests of these traces a second, and sixteen of them
 millions in three days. So prompts and answers are made longer and the rate is scaled; and the three days are played
