@@ -19,9 +19,9 @@ from cluster.autoscaler.forecast import DAY_S, Forecast
 from cluster.autoscaler.quiet import Quiet
 from cluster.autoscaler.usual import Usual
 
-FORECAST_LEVEL = 0.9
+FORECAST_LEVEL, LEAVING_LEVEL = 0.9, 0.95
 LEAVING_PART = 0.8
-MOST_PATIENCE, PATIENCE_KEPT = 8.0, 0.95
+LEAST_PATIENCE, MOST_PATIENCE, PATIENCE_KEPT = 2.0, 8.0, 0.95
 NO_PROMISE = Promise(math.inf, math.inf)
 LEAST_HORIZON_S = 60.0
 TARGET_ATTAINED = 0.99
@@ -49,7 +49,7 @@ class Autoscaler:
         self._late_until_s = -math.inf
         self._began_s = math.inf
         self._last_up_s = self._last_down_s = -math.inf
-        self._patience = 1.0
+        self._patience = LEAST_PATIENCE
         self._asked_s: deque[float] = deque()
 
     def decide(self, seen: Observation) -> Decision:
@@ -101,7 +101,7 @@ class Autoscaler:
         elif kept < have and not seen.starting and not seen.leaving and self._has_served(seen.now_s, horizon_s):
             desired, reason = have - 1, f"not needed for {self._patience * horizon_s:.0f} s"
             self._last_down_s = seen.now_s
-            self._patience = max(1.0, PATIENCE_KEPT * self._patience)
+            self._patience = max(LEAST_PATIENCE, PATIENCE_KEPT * self._patience)
         clipped = self.goal.limits.clip(desired)
         if clipped != desired:
             reason += f"; limited to {clipped}"
@@ -110,13 +110,13 @@ class Autoscaler:
     def _bearable(self, seen: Observation, promise: Promise, replicas: int) -> Bearable:
         return bearable(seen.demand.shape, seen.demand.speed, promise, seen.cache_tokens, max(1, replicas))
 
-    def _ahead(self, seen: Observation, after_s: float) -> float:
+    def _ahead(self, seen: Observation, after_s: float, level: float = FORECAST_LEVEL) -> float:
         """Replicas kept busy then. Rates are forecast and not loads: what an average request takes is still learned."""
-        return seen.demand.load(self._forecast.quantile(after_s, FORECAST_LEVEL))
+        return seen.demand.load(self._forecast.quantile(after_s, level))
 
     def _has_served(self, now_s: float, horizon_s: float) -> bool:
         """What was asked for last as long as it took to come, and at first as long as its need was looked at."""
-        return now_s - self._last_up_s >= 2 * horizon_s and now_s - self._began_s >= horizon_s
+        return now_s - self._last_up_s >= 2 * horizon_s and now_s - self._began_s >= 2 * horizon_s
 
     def _to_catch_up(self, seen: Observation, horizon_s: float) -> float:
         """Replicas that work off, in the time of a horizon, what will wait for longer than promised when one asked for
@@ -140,7 +140,7 @@ class Autoscaler:
     def _kept(self, seen: Observation, horizon_s: float) -> int:
         """What is needed within the stricter promise, at most of the last cold start and of the next."""
         strict = self._bearable(seen, self.goal.promise.stricter(LEAVING_PART), seen.running - 1)
-        most = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s / 2, horizon_s))
+        most = max(self._ahead(seen, after_s, LEAVING_LEVEL) for after_s in (0.0, horizon_s))
         needed = math.ceil(most / (self._trust * strict.load)) if strict.load > 0 else self.goal.limits.most
         self._needed.append((seen.now_s, needed))
         while self._needed[0][0] < seen.now_s - self._patience * horizon_s:
