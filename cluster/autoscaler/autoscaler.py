@@ -19,12 +19,12 @@ from cluster.autoscaler.forecast import DAY_S, Forecast
 from cluster.autoscaler.quiet import Quiet
 from cluster.autoscaler.usual import Usual
 
-FORECAST_LEVEL, LEAVING_LEVEL = 0.9, 0.95
+FORECAST_LEVEL = 0.9
 LEAVING_PART = 0.8
 LEAST_PATIENCE, MOST_PATIENCE, PATIENCE_KEPT = 2.0, 8.0, 0.95
 NO_PROMISE = Promise(math.inf, math.inf)
 LEAST_HORIZON_S = 60.0
-TARGET_ATTAINED = 0.99
+TARGET_ATTAINED = LEAVING_LEVEL = 0.99
 JUDGED_REQUESTS = 50
 MOST_TRUST_LOST, TRUST_UP = 0.2, 1.01
 LEAST_TRUST, MOST_TRUST = 0.6, 1.2
