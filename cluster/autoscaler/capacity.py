@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 KV_USED_AT_MOST = 0.9
 MISSES = 0.01
-BISECTIONS = 40
+BISECTIONS = 30
 
 
 @dataclass(frozen=True, slots=True)
