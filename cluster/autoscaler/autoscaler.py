@@ -3,8 +3,9 @@
 Up: as many as bear what nine of ten forecasts stay below when a replica asked for now would serve, and as many more as
 work off by then what waits already. Down: one at a time, once all that was needed in the time of a cold start, and all
 that is forecast for the next, would have been kept within 0.8 of the SLO without it: a replica that is given up and
-wanted back costs a cold start, so nothing is given up for less. What was asked for last serves at least as long as it
-took to come. To zero: where that is allowed, once it is quiet (see `quiet.py`); and back as soon as anybody asks.
+wanted back costs a cold start, so nothing is given up for less; and each time that one was wanted back so soon that it
+had better stayed, the next is waited for twice as long. What was asked for last serves at least as long as it took to
+come. To zero: where that is allowed, once it is quiet (see `quiet.py`); and back as soon as anybody asks.
 """
 
 import math
@@ -20,16 +21,20 @@ from cluster.autoscaler.usual import Usual
 
 FORECAST_LEVEL = 0.9
 LEAVING_PART = 0.8
+LEAST_PATIENCE, MOST_PATIENCE, PATIENCE_KEPT = 2.0, 8.0, 0.95
 NO_PROMISE = Promise(math.inf, math.inf)
 LEAST_HORIZON_S = 60.0
-TARGET_ATTAINED = 0.99
+TARGET_ATTAINED = LEAVING_LEVEL = 0.99
 JUDGED_REQUESTS = 50
 MOST_TRUST_LOST, TRUST_UP = 0.2, 1.01
 LEAST_TRUST, MOST_TRUST = 0.6, 1.2
 
 
 class Autoscaler:
-    """One model's. `decide` is to be called at even times, a few seconds apart. What comes once in `day_s` comes again."""
+    """One model's. `decide` is to be called at even times, a few seconds apart.
+
+    `day_s`: what came so long ago comes again.
+    """
 
     def __init__(self, goal: Goal, cold_start: ColdStart, day_s: float = DAY_S) -> None:
         self.goal = goal
@@ -43,7 +48,8 @@ class Autoscaler:
         self._judged_met = 0.0
         self._late_until_s = -math.inf
         self._began_s = math.inf
-        self._last_up_s = -math.inf
+        self._last_up_s = self._last_down_s = -math.inf
+        self._patience = LEAST_PATIENCE
         self._asked_s: deque[float] = deque()
 
     def recall(self, from_s: float, to_s: float, requests_per_s: float) -> None:
@@ -59,7 +65,7 @@ class Autoscaler:
         seen = replace(seen, demand=self._usual.of(seen.demand, self._forecast.mean(0.0) * horizon_s))
         self._quiet.look(seen.since_s, seen.now_s, asked=_is_asked(seen))
         load = seen.demand.load(rate)
-        full = self._bearable(seen, self.goal.promise)
+        full = self._bearable(seen, self.goal.promise, seen.running)
         if not seen.running + seen.starting and not self._wakes(seen, horizon_s):
             return self._decision(seen, self.goal.limits.clip(0), load, 0.0, full, "nobody asks")
         if full.load <= 0:
@@ -92,31 +98,35 @@ class Autoscaler:
             desired, reason = wanted, "work waits" if to_catch_up > needed else "more is coming"
             more = self.goal.limits.clip(wanted) - have
             if more > 0:
+                if seen.now_s - self._last_down_s < 2 * horizon_s:
+                    self._patience = min(MOST_PATIENCE, 2 * self._patience)
                 self._last_up_s = seen.now_s
                 self._asked_s += [seen.now_s] * more
         elif kept < have and not seen.starting and not seen.leaving and self._has_served(seen.now_s, horizon_s):
-            desired, reason = have - 1, f"not needed for {horizon_s:.0f} s"
+            desired, reason = have - 1, f"not needed for {self._patience * horizon_s:.0f} s"
+            self._last_down_s = seen.now_s
+            self._patience = max(LEAST_PATIENCE, PATIENCE_KEPT * self._patience)
         clipped = self.goal.limits.clip(desired)
         if clipped != desired:
             reason += f"; limited to {clipped}"
         return self._decision(seen, clipped, load, ahead, full._replace(load=bearable_load), reason)
 
-    def _bearable(self, seen: Observation, promise: Promise) -> Bearable:
-        return bearable(seen.demand.shape, seen.demand.speed, promise, seen.cache_tokens)
+    def _bearable(self, seen: Observation, promise: Promise, replicas: int) -> Bearable:
+        return bearable(seen.demand.shape, seen.demand.speed, promise, seen.cache_tokens, max(1, replicas))
 
-    def _ahead(self, seen: Observation, after_s: float) -> float:
+    def _ahead(self, seen: Observation, after_s: float, level: float = FORECAST_LEVEL) -> float:
         """Replicas kept busy then. Rates are forecast and not loads: what an average request takes is still learned."""
-        return seen.demand.load(self._forecast.quantile(after_s, FORECAST_LEVEL))
+        return seen.demand.load(self._forecast.quantile(after_s, level))
 
     def _has_served(self, now_s: float, horizon_s: float) -> bool:
         """What was asked for last as long as it took to come, and at first as long as its need was looked at."""
-        return now_s - self._last_up_s >= 2 * horizon_s and now_s - self._began_s >= horizon_s
+        return now_s - self._last_up_s >= 2 * horizon_s and now_s - self._began_s >= 2 * horizon_s
 
     def _to_catch_up(self, seen: Observation, horizon_s: float) -> float:
         """Replicas that work off, in the time of a horizon, what will wait for longer than promised when one asked for
         now would serve: replicas that do all they can, and not only what keeps the promise.
         """
-        does = self._bearable(seen, NO_PROMISE).load
+        does = self._bearable(seen, NO_PROMISE, seen.running).load
         load, work_s, at_s = seen.demand.load(self._forecast.mean(0.0)), seen.demand.waiting_ms / 1000, seen.now_s
         serving, end_s = seen.running, seen.now_s + horizon_s
         ready_s = [min(end_s, max(seen.now_s, asked_s + horizon_s)) for asked_s in self._asked_s]
@@ -133,11 +143,11 @@ class Autoscaler:
 
     def _kept(self, seen: Observation, horizon_s: float) -> int:
         """What is needed within the stricter promise, at most of the last cold start and of the next."""
-        strict = self._bearable(seen, self.goal.promise.stricter(LEAVING_PART))
-        most = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s / 2, horizon_s))
+        strict = self._bearable(seen, self.goal.promise.stricter(LEAVING_PART), seen.running - 1)
+        most = max(self._ahead(seen, after_s, LEAVING_LEVEL) for after_s in (0.0, horizon_s))
         needed = math.ceil(most / (self._trust * strict.load)) if strict.load > 0 else self.goal.limits.most
         self._needed.append((seen.now_s, needed))
-        while self._needed[0][0] < seen.now_s - horizon_s:
+        while self._needed[0][0] < seen.now_s - self._patience * horizon_s:
             self._needed.popleft()
         return max(needed for _, needed in self._needed)
 

@@ -1,10 +1,11 @@
 """How much of a model's demand one replica bears within the SLO: a closed form of continuous batching.
 
 A replica computes prefill work and decode work in the same steps. With ρ the share of its time that both take, a step
-lasts c0/(1 − ρ), which is what a token takes. Prefills queue behind one another like customers of one server whose work
-arrives at random (M/G/1): they wait longer than t with probability r·exp(−t·(1 − r)·2E[S]/E[S²]), r being the share of
-time that prefills alone take (Kingman's exponential tail). Requests that decode hold their context in the KV cache
-(Little's law).
+lasts c0/(1 − ρ), which is what a token takes. Prefills queue behind one another like customers whose work arrives at
+random. Of R replicas the router picks the one where they wait least, so that they are as good as R servers of one queue
+(M/G/R): they wait longer than t with probability r^(√(2(R + 1)) − 1)·exp(−t·R·(1 − r)·2E[S]/E[S²]), r being the share
+of time that prefills alone take (Sakasegawa 1977; Kingman's exponential tail). Requests that decode hold their context
+in the KV cache (Little's law).
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 KV_USED_AT_MOST = 0.9
 MISSES = 0.01
-BISECTIONS = 40
+BISECTIONS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Shape:
 
 
 class Service(NamedTuple):
-    """What one replica gives at some request rate: the slowest of a hundred first tokens, an average later one."""
+    """What each replica gives at some request rate: the slowest of a hundred first tokens, an average later one."""
 
     ttft_p99_ms: float
     tpot_ms: float
@@ -72,35 +73,38 @@ class Bearable(NamedTuple):
 OVERRUN = Service(math.inf, math.inf, math.inf)
 
 
-def service(shape: Shape, speed: Speed, requests_per_s: float) -> Service:
+def service(shape: Shape, speed: Speed, requests_per_s: float, replicas: int = 1) -> Service:
+    """`requests_per_s`: on each of so many replicas."""
     busy = shape.load(speed, requests_per_s)
     if busy >= 1:
         return OVERRUN
     tpot_ms = speed.step_ms / (1 - busy)
     prefilling = requests_per_s * shape.prefill_ms / 1000
     residual_ms = shape.prefill_ms_squared / (2 * shape.prefill_ms) if shape.prefill_ms else 0.0
-    wait_ms = max(0.0, math.log(max(prefilling, 1e-9) / MISSES)) * residual_ms / (1 - prefilling)
+    waits = max(prefilling, 1e-9) ** (math.sqrt(2 * (replicas + 1)) - 1)
+    wait_ms = max(0.0, math.log(waits / MISSES)) * residual_ms / (1 - prefilling) / replicas
     resident = requests_per_s * shape.output_tokens * tpot_ms / 1000 * shape.context_tokens
     return Service(wait_ms + shape.prefill_ms + tpot_ms, tpot_ms, resident)
 
 
-def bearable(shape: Shape, speed: Speed, promise: Promise, cache_tokens: float) -> Bearable:
-    """`cache_tokens`: what the KV cache of a replica holds. Nothing is bearable where one request alone misses; of
-    requests that take nothing, as before the first of them, any number is.
+def bearable(shape: Shape, speed: Speed, promise: Promise, cache_tokens: float, replicas: int = 1) -> Bearable:
+    """Of one replica of so many. `cache_tokens`: what the KV cache of each holds.
+
+    Nothing is bearable where one request alone misses; of requests that take nothing, as before the first, any number.
     """
     alone = shape.load(speed)
     if not alone:
-        broken = _broken(service(shape, speed, 0.0), promise, cache_tokens)
+        broken = _broken(service(shape, speed, 0.0, replicas), promise, cache_tokens)
         return Bearable(0.0, 0.0, broken) if broken else Bearable(1.0, math.inf, "all of its time")
     most = 1 / alone
     low, high = 0.0, most
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        if _broken(service(shape, speed, middle), promise, cache_tokens):
+        if _broken(service(shape, speed, middle, replicas), promise, cache_tokens):
             high = middle
         else:
             low = middle
-    bound = _broken(service(shape, speed, high), promise, cache_tokens) or "all of its time"
+    bound = _broken(service(shape, speed, high, replicas), promise, cache_tokens) or "all of its time"
     if low < most / 2**BISECTIONS * 2:
         return Bearable(0.0, 0.0, bound)
     return Bearable(low * alone, low, bound)

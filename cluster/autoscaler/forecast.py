@@ -3,8 +3,8 @@
 The recent past is cut in two, each part a level or a line: a jump is a new level and not the begin of a slope, a slope
 that has ended is a level. The last part is what goes on, a line for half as long as it has lasted. Where the cut is,
 and whether it is a line, is not decided: all that may be, by the Bayesian information criterion (Schwarz 1978), counts
-by how likely it is. What such forecasts missed before is part of the next (`misses.py`): demand that grows out of nothing
-has done so before, or will.
+by how likely it is. What such forecasts missed before is part of the next (`misses.py`): demand that grows out of
+nothing has done so before, or will.
 """
 
 import math
@@ -20,9 +20,9 @@ from cluster.autoscaler.misses import Misses
 LEAST_LINE_SAMPLES = 10
 CUT_UNKNOWNS = 3
 LINE_GOES_ON = 0.5
-MOST_PARTS = 12
+MOST_PARTS, NEGLIGIBLE = 12, 1e-3
 MOST_DEVIATIONS = 6.0
-QUANTILE_BISECTIONS = 20
+QUANTILE_BISECTIONS = 16
 MEDIAN_OF_SQUARED_NORMAL = 0.455
 DAY_S = 86_400.0
 BINS_OF_DAY = 288
@@ -181,8 +181,10 @@ def last_parts(samples: Sequence[tuple[float, float, float]]) -> tuple[list[Like
         cut = min(before) + CUT_UNKNOWNS * each_unknown if begin else 0.0
         scored += [(cut + _score(right, noise, each_unknown), right) for right in _fits(sums, begin, count)]
     scored.sort(key=lambda part: part[0])
-    weights = [math.exp((scored[0][0] - score) / 2) for score, _ in scored[:MOST_PARTS]]
-    return [Likely(weight / sum(weights), part) for weight, (_, part) in zip(weights, scored, strict=False)], noise
+    weighed = [(math.exp((scored[0][0] - score) / 2), part) for score, part in scored[:MOST_PARTS]]
+    kept = [(weight, part) for weight, part in weighed if weight > NEGLIGIBLE]
+    total = sum(weight for weight, _ in kept)
+    return [Likely(weight / total, part) for weight, part in kept], noise
 
 
 def _score(part: Segment, noise: float, each_unknown: float) -> float:

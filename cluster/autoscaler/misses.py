@@ -25,7 +25,9 @@ class Misses:
         self._until_s = -math.inf
 
     def look(self, now_s: float, level: float, expected: float, horizon_s: float) -> None:
-        """What is there, and what is expected at most within a horizon from now."""
+        """What is there, and what is expected at most within a horizon from now: no forecast yet in the first."""
+        if self._until_s == -math.inf:
+            self._until_s = now_s + horizon_s
         self._came = max(self._came, level)
         if now_s < self._until_s:
             return

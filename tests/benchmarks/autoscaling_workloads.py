@@ -1,4 +1,5 @@
-"""What the autoscaling benchmark asks: a step, and two traces made heavier so that few requests keep many replicas busy.
+"""What the autoscaling benchmark asks: a step, and two traces made heavier, so that few requests keep many
+replicas busy.
 
 A replica of a 70B model on four A100s bears three average requests of these traces a second, and sixteen of them
 millions in three days. So prompts and answers are made longer and the rate is scaled; and the three days are played
@@ -15,10 +16,12 @@ from cluster.simulator.scaling.protocol import Protocol
 from cluster.simulator.scaling.workload import Workload, of_trace
 from cluster.simulator.trace import open_trace
 
-COLD_STARTS_S = (30, 90, 180)
+COLD_STARTS_S = (90, 30, 180)
 DAY_S = 86_400
 AZURE, AZURE_LENGTHS = "azure2023_conv.csv", 4.0
-SERVEGEN, SERVEGEN_LENGTHS, SERVEGEN_RATE, SERVEGEN_SPEEDUP = "servegen_m-large", 6.0, 0.00135, 6.0
+SERVEGEN, SERVEGEN_LENGTHS, SERVEGEN_RATE, SERVEGEN_SPEEDUP = "servegen_m-large", 10.0, 0.0008, 6.0
+AZURE_SWEPT = "azure conversation, cold start 90 s"
+AZURE_TTFT_MS, SERVEGEN_TTFT_MS = 8_000, 15_000
 MOST_TOKENS = 32_000
 TUNED_ON_DAYS, TESTED_ON_DAYS = (2, 5), (7, 10)
 
@@ -29,13 +32,13 @@ STEP: dict[str, Any] = {
     "slo": {"ttft_ms": 2_000, "tpot_ms": 100},
     "replicas": {"min": 1, "max": 10, "initial": 1},
     "cold_start_s": 60,
+    "seeds": [1, 2, 3],
     "segments": [[600, 3, 3], [10, 3, 15], [900, 15, 15]],
 }
 TRACE: dict[str, Any] = {
     "profile": "llama-3.1-70b-a100-tp4",
     "input_tokens": {"mean": 4_000, "cv": 1.0},
     "output_tokens": {"mean": 400, "cv": 1.0},
-    "slo": {"ttft_ms": 8_000, "tpot_ms": 100},
     "replicas": {"min": 2, "max": 20, "initial": 10},
     "segments": [[60, 0, 0]],
 }
@@ -49,7 +52,7 @@ class Named(NamedTuple):
 
 
 def step() -> Named:
-    return Named("step", Workload(Protocol.model_validate({**STEP, "cold_start_s": 60})))
+    return Named("step", Workload(Protocol.model_validate(STEP)))
 
 
 def of_traces(traces: Path, made: Path, days: tuple[int, int] = TESTED_ON_DAYS) -> Iterator[Named]:
@@ -57,16 +60,19 @@ def of_traces(traces: Path, made: Path, days: tuple[int, int] = TESTED_ON_DAYS) 
     if (traces / AZURE).exists():
         longer = _longer_azure(traces / AZURE, made / AZURE)
         for cold_start_s in COLD_STARTS_S:
-            yield Named(f"azure conversation, cold start {cold_start_s} s", _workload(longer, cold_start_s, 1.0))
+            yield Named(
+                f"azure conversation, cold start {cold_start_s} s", _workload(longer, cold_start_s, 1.0, AZURE_TTFT_MS)
+            )
     if (traces / f"{SERVEGEN}_rate.csv").exists():
         heavier = _heavier_servegen(traces, made, days)
         for cold_start_s in COLD_STARTS_S:
             name = f"servegen m-large, cold start {cold_start_s} s"
-            yield Named(name, _workload(heavier, cold_start_s, SERVEGEN_SPEEDUP))
+            yield Named(name, _workload(heavier, cold_start_s, SERVEGEN_SPEEDUP, SERVEGEN_TTFT_MS))
 
 
-def _workload(trace: Path, cold_start_s: int, speedup: float) -> Workload:
-    protocol = Protocol.model_validate({**TRACE, "cold_start_s": cold_start_s})
+def _workload(trace: Path, cold_start_s: int, speedup: float, ttft_ms: float) -> Workload:
+    slo = {"ttft_ms": ttft_ms, "tpot_ms": 100}
+    protocol = Protocol.model_validate({**TRACE, "slo": slo, "cold_start_s": cold_start_s, "seeds": [1]})
     return of_trace(protocol, open_trace(trace), speedup)
 
 

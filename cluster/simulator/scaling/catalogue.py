@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from cluster.simulator.scaling.fixed import Oracle, Static, exact_capacity_rps
+from cluster.simulator.scaling.fixed import ExactCapacity, Oracle, Static
 from cluster.simulator.scaling.ours import Baryon
 from cluster.simulator.scaling.reactive import AibrixApa, DynamoPlanner, RayServe, Wva, keda_waiting, llm_d_slo_keda
 from cluster.simulator.scaling.run import ScalerFactory, Site
@@ -11,7 +11,7 @@ RAY_TARGETS = (2, 4, 8, 16, 24, 32, 48, 64)
 
 
 def dynamo_like(site: Site) -> DynamoPlanner:
-    return DynamoPlanner(site, exact_capacity_rps(site))
+    return DynamoPlanner(site, ExactCapacity(site).one_rps())
 
 
 SCALERS: dict[str, ScalerFactory] = {

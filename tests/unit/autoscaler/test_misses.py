@@ -10,10 +10,11 @@ WINDOW_S = 100.0
 def seen(*windows: tuple[float, float]) -> Misses:
     """Each: what was expected, and the most that came."""
     misses = Misses()
+    misses.look(0.0, 1.0, 1.0, WINDOW_S)
     for number, (expected, came) in enumerate(windows):
-        misses.look(number * WINDOW_S, expected, expected, WINDOW_S)
-        misses.look((number + 0.5) * WINDOW_S, came, came, WINDOW_S)
-    misses.look(len(windows) * WINDOW_S, 0.0, 0.0, WINDOW_S)
+        misses.look((number + 1) * WINDOW_S, expected, expected, WINDOW_S)
+        misses.look((number + 1.5) * WINDOW_S, came, came, WINDOW_S)
+    misses.look((len(windows) + 1) * WINDOW_S, 0.0, 0.0, WINDOW_S)
     return misses
 
 
