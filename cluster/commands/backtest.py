@@ -19,7 +19,7 @@ from cluster.config import Slo as Promised
 from cluster.run_folder import default_run_folder
 from cluster.simulator.named import PolicyError, policies_named
 from cluster.simulator.scaling.catalogue import SCALERS
-from cluster.simulator.scaling.fixed import Oracle, exact_capacity_rps
+from cluster.simulator.scaling.fixed import ExactCapacity, Oracle
 from cluster.simulator.scaling.protocol import Counts, Objective
 from cluster.simulator.scaling.run import Site
 from cluster.simulator.scaling.runs import Run, row_of
@@ -127,7 +127,7 @@ def _begun(workload: Workload, *, is_given: bool) -> Workload:
     protocol = workload.protocol
     slo, profile = Slo(protocol.slo.ttft_ms, protocol.slo.tpot_ms), get_profile(protocol.profile)
     site = Site(workload, profile, slo, Router(Random(SEED), slo), SEED)  # noqa: S311
-    if exact_capacity_rps(site) <= 0:
+    if ExactCapacity(site).one_rps() <= 0:
         fail(
             f"no number of replicas keeps TTFT {slo.ttft_ms:g} ms and TPOT {slo.tpot_ms:g} ms: on {profile.name} an "
             "average request of this log misses it alone",
