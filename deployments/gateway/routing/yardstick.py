@@ -13,6 +13,7 @@ from deployments.gateway.routing.score import Coefficients
 REMEMBERED_REQUESTS = 100.0
 PRIOR_REQUESTS = 3.0
 MOST_SURPRISE = 4.0
+NEARLY_RIGHT = 2.0
 FAST_TOKEN_LEVEL = 0.05
 FAST_TOKEN_STEP = 0.05
 LEAST_TOKENS = 8
@@ -61,12 +62,16 @@ class Yardstick:
             self._fast_token_ms *= 1 + FAST_TOKEN_STEP * FAST_TOKEN_LEVEL
 
     def measured(self, estimated: Coefficients) -> Coefficients:
-        """The same shape, at the pace that was seen."""
-        fast_ms = self._fast_token_ms
+        """The same shape, at the pace that was seen. What is nearly right the fit knows better: a replica that is full
+        computes answers while it computes a prefill.
+        """
+        fast_ms, scale = self._fast_token_ms, self._scale
+        if 1 / NEARLY_RIGHT < scale < NEARLY_RIGHT:
+            scale = 1.0
         return replace(
             estimated,
-            prefill_ms_per_token=self._scale * estimated.prefill_ms_per_token,
-            prefill_ms_per_mpair=self._scale * estimated.prefill_ms_per_mpair,
+            prefill_ms_per_token=scale * estimated.prefill_ms_per_token,
+            prefill_ms_per_mpair=scale * estimated.prefill_ms_per_mpair,
             step_ms=estimated.step_ms if fast_ms is None else min(estimated.step_ms, fast_ms),
         )
 
