@@ -175,15 +175,18 @@ class Router:
         busy_ms = self.ledger.first_token(dispatch, now_ms)
         if dispatch.is_ours:
             self.accuracy.saw_ttft(placement.terms.ttft_ms, now_ms - dispatch.dispatched_ms)
-        predicted_ms = self.estimator.of(ANY_REPLICA, now_ms).prefill_ms(dispatch.prompt_tokens, dispatch.hit_tokens)
-        self.yardstick.saw_prefill(predicted_ms, busy_ms)
+        if busy_ms >= now_ms - dispatch.dispatched_ms:
+            estimated = self.estimator.of(ANY_REPLICA, now_ms)
+            predicted_ms = estimated.prefill_ms(dispatch.prompt_tokens, dispatch.hit_tokens)
+            self.yardstick.saw_prefill(predicted_ms, busy_ms)
         self.estimator.saw_prefill(dispatch.replica, now_ms, dispatch.prompt_tokens, dispatch.hit_tokens, busy_ms)
 
     def finish(self, placement: Placement, now_ms: float, told: Told) -> None:
         """It ended, with what the engine told of it."""
         dispatch = placement.dispatch
         if not dispatch.shows_first_token and told.ttft_ms is not None:
-            self.yardstick.saw_prefill(placement.terms.ttft_ms, told.ttft_ms)
+            if not placement.terms.wait_ms:
+                self.yardstick.saw_prefill(placement.terms.ttft_ms, told.ttft_ms)
             self.estimator.saw_ttft(dispatch.replica, now_ms, placement.terms.ttft_ms, told.ttft_ms)
             self.accuracy.saw_ttft(placement.terms.ttft_ms, told.ttft_ms)
         account = self.ledger.close(dispatch, now_ms)

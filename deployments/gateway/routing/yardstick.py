@@ -35,7 +35,9 @@ class Yardstick:
         return self._cached_tokens / known if self._prompt_tokens else HIT_RATE_PRIOR
 
     def saw_prefill(self, predicted_ms: float, busy_ms: float) -> None:
-        """A replica took `busy_ms` for it; one that stood still for a while does not count for more than it must."""
+        """A replica took `busy_ms` for it, and nothing was before it: one that is full computes answers meanwhile, too.
+        One that stood still for a while does not count for more than it must.
+        """
         if predicted_ms <= 0 or busy_ms <= 0:
             return
         keep = 1 - 1 / REMEMBERED_REQUESTS
@@ -62,9 +64,7 @@ class Yardstick:
             self._fast_token_ms *= 1 + FAST_TOKEN_STEP * FAST_TOKEN_LEVEL
 
     def measured(self, estimated: Coefficients) -> Coefficients:
-        """The same shape, at the pace that was seen. What is nearly right the fit knows better: a replica that is full
-        computes answers while it computes a prefill.
-        """
+        """The same shape, at the pace that was seen. What is nearly right the fit knows better."""
         fast_ms, scale = self._fast_token_ms, self._scale
         if 1 / NEARLY_RIGHT < scale < NEARLY_RIGHT:
             scale = 1.0
