@@ -18,55 +18,58 @@ from tests.verify.results import RESULTS
 
 pytestmark = pytest.mark.verify
 EVENTS = 200
+MODELS = ["a", "b", "c"]
 SETTLING_S = 120.0
 STREAM_TOKENS = range(60, 240)
 
 
 @dataclass(frozen=True)
+class Deployed:
+    """How many, in which version: something that needs new processes."""
+
+    count: int
+    version: int = 0
+
+    def next(self, least: int) -> tuple["Deployed", str]:
+        """In turn it shrinks by one, and is rolled out while it grows."""
+        if self.count > least:
+            return Deployed(self.count - 1, self.version), "scale-down"
+        return Deployed(self.count + 1, self.version + 1), "rollout"
+
+
+@dataclass(frozen=True)
 class Fleet:
-    """What is deployed. A version is a setting that needs new processes; a gateway has none but its resources."""
+    """No setting needs new gateways, so what makes a version of theirs is the CPUs they reserve."""
 
-    replicas: tuple[int, int] = (2, 1)
-    versions: tuple[int, int] = (0, 0)
-    gateways: int = 3
-    gateway_version: int = 0
+    models: tuple[Deployed, ...] = (Deployed(2), Deployed(1), Deployed(2))
+    gateways: Deployed = Deployed(3)
 
-    def models(self) -> str:
-        lines = "models:\n"
-        for name, count, version in zip("ab", self.replicas, self.versions, strict=True):
-            lines += f"  - {{name: {name}, engine: simulated, profile: llama-3.1-70b-h100-tp4, cpus_per_replica: 0.1, "
-            lines += f"max_in_flight: {64 + version}, drain_timeout_s: 30, replicas: {{min: {count}}}}}\n"
-        return lines
+    def next(self) -> tuple["Fleet", Counter[str]]:
+        """The next fleet, and what the applications are about to go through."""
+        models, engines_do = zip(*(model.next(least=1) for model in self.models), strict=True)
+        gateways, gateways_do = self.gateways.next(least=2)
+        events = [f"{what} of engines" for what in engines_do] + [f"{gateways_do} of gateways"]
+        return Fleet(models, gateways), Counter(events)
 
-    def after(self, round_: int) -> tuple["Fleet", dict[str, str]]:
-        """The next fleet, and what each application is about to go through.
-
-        In turn each shrinks by one, and then is rolled out while it grows.
-        """
-        even = round_ % 2
-        (a, b), (version_a, version_b) = self.replicas, self.versions
-        fleet = Fleet(
-            replicas=(a + 1, b - 1) if even else (a - 1, b + 1),
-            versions=(version_a + 1, version_b) if even else (version_a, version_b + 1),
-            gateways=self.gateways + (1 if even else -1),
-            gateway_version=self.gateway_version + even,
+    def yaml(self) -> str:
+        common = "engine: simulated, profile: llama-3.1-70b-h100-tp4, cpus_per_replica: 0.1, drain_timeout_s: 30"
+        return "models:\n" + "".join(
+            f"  - {{name: {name}, {common}, max_in_flight: {64 + model.version}, replicas: {{min: {model.count}}}}}\n"
+            for name, model in zip(MODELS, self.models, strict=True)
         )
-        down, out = "scale-down of engines", "rollout of engines"
-        gateways = "rollout of gateways" if even else "scale-down of gateways"
-        return fleet, {"a": out if even else down, "b": down if even else out, "gateway": gateways}
 
-
-def document(cluster: ClusterProcess, fleet: Fleet) -> dict[str, Any]:
-    config = load_config(cluster.write_config(fleet.models(), fleet.gateways))
-    schema = schema_for(config, RunFolder(cluster.folder / "run"), [this_machine(config)])
-    gateway = next(a for a in schema["applications"] if a["name"] == "gateway")
-    gateway["deployments"][0]["ray_actor_options"]["num_cpus"] = 0.05 + fleet.gateway_version * 1e-4
-    return schema
+    def document(self, cluster: ClusterProcess) -> dict[str, Any]:
+        config = load_config(cluster.write_config(self.yaml(), self.gateways.count))
+        schema = schema_for(config, RunFolder(cluster.folder / "run"), [this_machine(config)])
+        gateway = next(a for a in schema["applications"] if a["name"] == "gateway")
+        gateway["deployments"][0]["ray_actor_options"]["num_cpus"] = 0.05 + self.gateways.version * 1e-4
+        return schema
 
 
 def settle(api: ServeApi, fleet: Fleet) -> None:
     """Until Serve says that all is as asked, and nothing of the old is left."""
-    wanted = {"a": fleet.replicas[0], "b": fleet.replicas[1], "gateway": fleet.gateways}
+    counts = {name: model.count for name, model in zip(MODELS, fleet.models, strict=True)}
+    wanted = {name: ["RUNNING"] * count for name, count in {**counts, "gateway": fleet.gateways.count}.items()}
     deadline_s = time.monotonic() + SETTLING_S
     while True:
         applications = api.applications()
@@ -74,9 +77,7 @@ def settle(api: ServeApi, fleet: Fleet) -> None:
             name: [r["state"] for d in applications[name]["deployments"].values() for r in d["replicas"]]
             for name in wanted
         }
-        if all(a["status"] == "RUNNING" for a in applications.values()) and states == {
-            name: ["RUNNING"] * count for name, count in wanted.items()
-        }:
+        if states == wanted and all(a["status"] == "RUNNING" for a in applications.values()):
             return
         assert time.monotonic() < deadline_s, (fleet, states)
         time.sleep(0.2)
@@ -90,21 +91,18 @@ def drained(cluster: ClusterProcess) -> dict[str, dict[str, Any]]:
 
 def test_nothing_is_cut_and_no_client_sees_an_error() -> None:
     fleet, done, drains = Fleet(), Counter[str](), dict[str, dict[str, Any]]()
-    cluster = ClusterProcess(fleet.models(), gateway_processes=fleet.gateways)
+    cluster = ClusterProcess(fleet.yaml(), gateway_processes=fleet.gateways.count)
     try:
         cluster.start()
         api = ServeApi(f"http://127.0.0.1:{cluster.dashboard_port}")
         began_s = time.monotonic()
-        with KeepAliveLoad(cluster.url, ["a", "b"], clients=3, stream_tokens=STREAM_TOKENS, seed=5) as load:
-            round_ = 0
+        with KeepAliveLoad(cluster.url, MODELS, clients=2, stream_tokens=STREAM_TOKENS, seed=5) as load:
             while done.total() < EVENTS:
-                fleet, going_through = fleet.after(round_)
-                api.deploy(document(cluster, fleet))
+                fleet, going_through = fleet.next()
+                api.deploy(fleet.document(cluster))
                 settle(api, fleet)
-                done.update(going_through.values())
+                done += going_through
                 drains |= drained(cluster)
-                round_ += 1
-                print(round_, f"{time.monotonic() - began_s:.0f} s", dict(done), load.outcomes, flush=True)
         result = {
             "benchmark": "scale_downs",
             "commit": commit_id(),

@@ -2,18 +2,29 @@
 
 import asyncio
 import socket
+from collections import Counter
 
+import httpx
 import pytest
 
-from deployments.gateway.catalogue import Catalogue
-from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.catalogue import Catalogue, ModelCard
+from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import STREAMING, OpenStand, get, post, until
-from tests.unit.gateway.scripted_engine import EVENT_STREAM, Exchange, Script, never_answer, unary
+from tests.unit.gateway.harness import MODEL, STREAMING, TOKEN, OpenStand, get, post, until
+from tests.unit.gateway.scripted_engine import (
+    EVENT_STREAM,
+    Exchange,
+    Script,
+    ScriptedEngine,
+    never_answer,
+    stream,
+    unary,
+)
 
 QUICK = GatewaySettings(last_keep_alive_s=0.3)
+REPLACEMENTS = 8
 
 
 def stream_in_two_parts(go_on: asyncio.Event) -> Script:
@@ -155,3 +166,49 @@ async def test_who_connects_while_one_stops_listening_gets_another(open_stand: O
     answers = await asyncio.gather(*(staying.ask(get("/v1/models")) for _ in range(32)))
     assert {answer.status for answer in answers} == {200}
     await draining
+
+
+async def test_clients_notice_nothing_while_gateways_are_replaced(start_engine: StartEngine) -> None:
+    """Kept and new connections, streams and short answers; two gateways share the port at any time."""
+    engine = await start_engine(stream(b"data: 1\n\n", b"data: 2\n\n"))
+    gateways = [await gateway_for(engine, 0)]
+    port = gateways[0].bound_port
+    gateways.append(await gateway_for(engine, port))
+    outcomes, has_ended = Counter[str](), asyncio.Event()
+
+    async def ask_until_ended(kept: bool) -> None:
+        client = new_client(port)
+        while not has_ended.is_set():
+            outcomes[(await client.post("/v1/completions", json=STREAMING)).text] += 1
+            if not kept:
+                await client.aclose()
+                client = new_client(port)
+            await asyncio.sleep(0.01)
+        await client.aclose()
+
+    asking = [asyncio.create_task(ask_until_ended(kept)) for kept in (True, True, False, False)]
+    leaving = []
+    for _ in range(REPLACEMENTS):
+        gateways.append(await gateway_for(engine, port))
+        leaving.append(asyncio.create_task(gateways.pop(0).drain(10)))
+        await asyncio.sleep(0.3)
+    assert await asyncio.gather(*leaving) == [0] * REPLACEMENTS
+    has_ended.set()
+    await asyncio.gather(*asking)
+    assert outcomes.keys() == {"data: 1\n\ndata: 2\n\n"}
+    for gateway in gateways:
+        await gateway.close()
+
+
+async def gateway_for(engine: ScriptedEngine, port: int) -> Gateway:
+    replicas, catalogue = ReplicaTable(), Catalogue()
+    replicas.update(MODEL, [ReplicaInfo("r0", f"http://127.0.0.1:{engine.port}", TOKEN, 64, max_model_len=4096)])
+    catalogue.replace({MODEL: ModelCard(MODEL, "vllm")})
+    gateway = Gateway(QUICK, replicas, catalogue)
+    await gateway.start("127.0.0.1", port)
+    return gateway
+
+
+def new_client(port: int) -> httpx.AsyncClient:
+    limits = httpx.Limits(keepalive_expiry=QUICK.last_keep_alive_s - 0.1)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=limits, verify=False)
