@@ -189,3 +189,20 @@ def test_bad_input_is_named(arguments: tuple[str, ...], words: str, tmp_path: Pa
     missing = simulate("--protocol", str(tmp_path / "none.yaml"))
     assert missing.exit_code == 2
     assert "none.yaml" in "".join((missing.stderr or missing.output).split())
+
+
+def test_a_model_fifty_times_slower_than_taken_for_granted_gets_its_replicas() -> None:
+    """An engine on a CPU: 1.1 requests a second keep the SLO on one replica."""
+    slow = protocol(
+        profile="cpu-135m",
+        input_tokens={"mean": 90, "cv": 0.1},
+        output_tokens={"mean": 40, "cv": 1.0},
+        prefix_hit_rate=0.0,
+        slo={"ttft_ms": 2_000, "tpot_ms": 100},
+        replicas={"min": 1, "max": 8, "initial": 1},
+        cold_start_s=5,
+        segments=[(60, 0.5, 0.5), (120, 0.5, 4.0), (120, 4.0, 4.0)],
+    )
+    row = ScalingRun(Workload(slow), SCALERS["baryon"], 1).row("baryon")
+    assert row.replicas_most >= 4
+    assert row.slo_attainment > 0.7
