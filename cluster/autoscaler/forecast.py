@@ -91,6 +91,7 @@ class Forecast:
         self._samples: deque[tuple[float, float, float]] = deque()
         self._days: dict[int, tuple[float, int]] = {}
         self._outlook: Outlook | None = None
+        self._before: Outlook | None = None
         self._misses = Misses()
 
     def add(self, now_s: float, value: float, variance: float, horizon_s: float) -> None:
@@ -100,7 +101,7 @@ class Forecast:
             self._samples.popleft()
         self._remember_day(now_s, value)
         parts, noise = last_parts(list(self._samples))
-        self._outlook = Outlook(parts, now_s, noise)
+        self._before, self._outlook = self._outlook, Outlook(parts, now_s, noise)
         expected = max(self.mean(0.0), self.mean(horizon_s))
         self._misses.look(now_s, self._outlook.mean_at(0.0), expected, horizon_s)
 
@@ -116,12 +117,14 @@ class Forecast:
         return max(self._outlook.mean_at(ahead_s), self._as_yesterday(self._outlook, ahead_s))
 
     def quantile(self, ahead_s: float, level: float) -> float:
-        """The mean so far ahead, by as much more as noise and what was missed before make likely."""
+        """The mean so far ahead, by as much more as noise, at two looks in a row, and what was missed before make
+        likely.
+        """
         if self._outlook is None:
             return 0.0
         mean = self.mean(ahead_s)
-        likely = self._outlook.quantile_at(ahead_s, level)
-        return max(likely, self._misses.quantile(level, mean) if ahead_s else mean)
+        likely = min(outlook.quantile_at(ahead_s, level) for outlook in (self._outlook, self._before) if outlook)
+        return max(mean, likely, self._misses.quantile(level, mean) if ahead_s else mean)
 
     def _remember_day(self, now_s: float, value: float) -> None:
         number = self._bin_of(now_s)

@@ -9,6 +9,7 @@ from cluster.autoscaler.capacity import Promise, Shape, Speed, bearable
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Limits, Observation
 from cluster.autoscaler.demand import Demand
+from cluster.autoscaler.forecast import DAY_S
 
 SPEED = Speed(step_ms=15, step_ms_per_sequence=0.03, step_ms_per_ktoken=0.04)
 CHAT = Shape(prefill_ms=220, prefill_ms_squared=70_000, output_tokens=400, context_tokens=4_200)
@@ -31,9 +32,11 @@ INTERVAL_S = 5.0
 class World:
     """Arrivals as even as can be; replicas come after `cold_s` and go at once."""
 
-    def __init__(self, running: int, least: int = 1, most: int = 20, cold_s: float = 60.0) -> None:
+    def __init__(
+        self, running: int, least: int = 1, most: int = 20, cold_s: float = 60.0, day_s: float = DAY_S
+    ) -> None:
         self.cold_start = ColdStart(cold_s)
-        self.autoscaler = Autoscaler(Goal(PROMISE, Limits(least, most)), self.cold_start)
+        self.autoscaler = Autoscaler(Goal(PROMISE, Limits(least, most)), self.cold_start, day_s)
         self.running, self.now_s, self.cold_s = running, 0.0, cold_s
         self.starting: list[float] = []
         self.decisions: list[Decision] = []
