@@ -225,5 +225,13 @@ def without_calculation(seen: Observation, target: int, reason: str) -> Decision
 
 
 def _levels_of(demand: Demand) -> Demand:
-    """What is still true of a demand whose sums were taken."""
-    return replace(demand, arrived_requests=0, finished_requests=0, met_requests=0, sampled=(), seconds=0.0)
+    """What is still true of a demand whose sums were taken. Who waits is told anew every second."""
+    return replace(
+        demand,
+        arrived_requests=0,
+        finished_requests=0,
+        met_requests=0,
+        waiting_requests=0,
+        sampled=(),
+        seconds=0.0,
+    )

@@ -130,6 +130,15 @@ def test_a_request_for_a_model_at_zero_wakes_it_at_once(kept: Kept) -> None:
     assert kept.store.decisions("rare", 1)[0]["reason"] == "a request waits"
 
 
+def test_a_model_that_was_woken_goes_back_to_zero_when_it_is_quiet(kept: Kept) -> None:
+    world = World(kept, ZERO, cold_s=40)
+    world.scaling.tell("g", {"rare": WAITING}, world.now_s)
+    world.scaling.wake(world.site, world.now_s)
+    assert world.run(120, rare=BUSY)["rare"] >= 1
+    assert world.run(600, rare=QUIET)["rare"] == 0
+    assert world.run(600, rare=QUIET)["rare"] == 0
+
+
 def test_gateways_learn_how_long_a_start_takes_and_since_when_one_is_awaited(kept: Kept) -> None:
     world = World(kept, ZERO, cold_s=40)
     world.scaling.tell("g", {"rare": WAITING}, world.now_s)
