@@ -15,6 +15,7 @@ from dataclasses import replace
 from cluster.autoscaler.capacity import Bearable, Promise, bearable
 from cluster.autoscaler.cold_start import ColdStart
 from cluster.autoscaler.decision import Decision, Goal, Observation
+from cluster.autoscaler.demand import Demand
 from cluster.autoscaler.forecast import DAY_S, Forecast
 from cluster.autoscaler.quiet import Quiet
 from cluster.autoscaler.usual import Usual
@@ -23,6 +24,7 @@ FORECAST_LEVEL = 0.9
 LEAVING_PART = 0.8
 LEAST_PATIENCE, MOST_PATIENCE, PATIENCE_KEPT = 2.0, 8.0, 0.95
 NO_PROMISE = Promise(math.inf, math.inf)
+ALONE = 2.0
 LEAST_HORIZON_S = 60.0
 TARGET_ATTAINED = LEAVING_LEVEL = 0.99
 JUDGED_REQUESTS = 50
@@ -66,6 +68,9 @@ class Autoscaler:
         self._quiet.look(seen.since_s, seen.now_s, asked=_is_asked(seen))
         load = seen.demand.load(rate)
         full = self._bearable(seen, self.goal.promise, seen.running)
+        if full.load <= 0 and _crowd(seen) > ALONE:
+            seen = replace(seen, demand=_as_if_alone(seen.demand, _crowd(seen)))
+            full = self._bearable(seen, self.goal.promise, seen.running)
         if not seen.running + seen.starting and not self._wakes(seen, horizon_s):
             return self._decision(seen, self.goal.limits.clip(0), load, 0.0, full, "nobody asks")
         if full.load <= 0:
@@ -200,6 +205,18 @@ class Autoscaler:
             attained=seen.attained,
             reason=reason,
         )
+
+
+def _crowd(seen: Observation) -> float:
+    """Open requests for each replica."""
+    return sum(seen.demand.in_flight.values()) / max(1, seen.running)
+
+
+def _as_if_alone(demand: Demand, crowd: float) -> Demand:
+    """What a token takes was learned from replicas that were never idle, and seems too long for any number of them.
+    Alone it takes between that and its share of it, which only an idle replica can tell: the geometric mean.
+    """
+    return replace(demand, speed=replace(demand.speed, step_ms=demand.speed.step_ms / math.sqrt(crowd)))
 
 
 def _is_asked(seen: Observation) -> bool:

@@ -248,6 +248,13 @@ def test_an_slo_that_no_replica_can_meet_leaves_the_count_and_says_so(kept: Kept
     assert "one request alone misses the SLO" in kept.store.decisions("chat", 1)[0]["reason"]
 
 
+def test_a_full_replica_does_not_prove_that_the_slo_cannot_be_met(kept: Kept) -> None:
+    """Its tokens take 150 ms beside nineteen others; what they take alone is not known."""
+    world = World(kept, CHAT)
+    full = replace(BUSY, met_requests=0, speed=Speed(150, 0.03, 0.04), in_flight={"chat-1": 20})
+    assert world.run(60, chat=full)["chat"] > 2
+
+
 def test_new_limits_hold_at_once(kept: Kept) -> None:
     world = World(kept, CHAT)
     world.run(120, chat=BUSY)
