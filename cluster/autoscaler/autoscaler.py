@@ -1,11 +1,12 @@
 """How many replicas a model is to have. Pure: no clock, no I/O, no Ray; the simulator runs this very code.
 
-Up: as many as bear what nine of ten forecasts stay below when a replica asked for now would serve, and as many more as
-work off by then what waits already. Down: one at a time, once all that was needed in the time of a cold start, and all
-that is forecast for the next, would have been kept within 0.8 of the SLO without it: a replica that is given up and
-wanted back costs a cold start, so nothing is given up for less; and each time that one was wanted back so soon that it
-had better stayed, the next is waited for twice as long. What was asked for last serves at least as long as it took to
-come. To zero: where that is allowed, once it is quiet (see `quiet.py`); and back as soon as anybody asks.
+Up: as many as bear what nine of ten forecasts stay below when a replica asked for now would serve, or as many as work
+off in time what will wait by then. Down: one at a time, once all that was needed in the time of two cold starts, and
+all that is forecast for the next at the SLO's own level, would have been kept within 0.8 of the SLO without it: a
+replica that is given up and wanted back costs a cold start, in which it is paid for and somebody waits, so nothing is
+given up for less; and each time that one was wanted back so soon that it had better stayed, the next is waited for
+twice as long. What was asked for last serves at least as long as it took to come. To zero: where that is allowed, once
+it is quiet (see `quiet.py`); and back as soon as anybody asks.
 """
 
 import math
@@ -147,7 +148,7 @@ class Autoscaler:
         return max(1, replicas) * self.goal.promise.ttft_ms / 1000
 
     def _kept(self, seen: Observation, horizon_s: float) -> int:
-        """What is needed within the stricter promise, at most of the last cold start and of the next."""
+        """What is needed within the stricter promise, at most of the last cold starts and of the next."""
         strict = self._bearable(seen, self.goal.promise.stricter(LEAVING_PART), seen.running - 1)
         most = max(self._ahead(seen, after_s, LEAVING_LEVEL) for after_s in (0.0, horizon_s))
         needed = math.ceil(most / (self._trust * strict.load)) if strict.load > 0 else self.goal.limits.most

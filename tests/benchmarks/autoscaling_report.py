@@ -36,7 +36,8 @@ arrived met the SLO, which after a step is the time to recover. `flaps`: changes
 
 - `step`: 3 to 15 requests a second in 10 s, and so it stays.
 - `azure conversation`: its hour of arrivals as they were; prompts and answers 4 times longer (TTFT SLO 8 s), so that
-  the 19,366 requests keep about ten replicas of a 70B model on four A100s busy. Without history: it is one hour.
+  the 19,366 requests keep about ten replicas of a 70B model on four A100s busy. It is one hour: there is no history,
+  and the policy was tuned on it too.
 - `servegen m-large`: days 8 to 10 of its 14 (the policy was tuned on days 3 to 5), lengths 10 times longer up to 32,000
   tokens (TTFT SLO 15 s), its rate scaled to need 4 to 20 replicas, and played 6 times faster: three days are 12 hours,
   and a cold start of 90 s is what 9 minutes are to the real ones. "Yesterday" is 4 hours ago; the first day has none.
