@@ -22,6 +22,7 @@ from cluster.autoscaler.quiet import Quiet
 from cluster.autoscaler.usual import Usual
 
 FORECAST_LEVEL = 0.9
+WANTED_BACK_LEVEL = 0.5
 LEAVING_PART = 0.8
 LEAST_PATIENCE, MOST_PATIENCE, PATIENCE_KEPT = 2.0, 8.0, 0.95
 NO_PROMISE = Promise(math.inf, math.inf)
@@ -95,7 +96,8 @@ class Autoscaler:
         have = seen.running + seen.starting
         while len(self._asked_s) > seen.starting:
             self._asked_s.popleft()
-        ahead = max(self._ahead(seen, after_s) for after_s in (0.0, horizon_s))
+        level = WANTED_BACK_LEVEL if self._has_just_left(seen.now_s, horizon_s) else FORECAST_LEVEL
+        ahead = max(self._ahead(seen, after_s, level) for after_s in (0.0, horizon_s))
         needed, to_catch_up = ahead / bearable_load, self._to_catch_up(seen, horizon_s)
         wanted = max(1, math.ceil(max(needed, to_catch_up)))
         kept = 0 if self._may_sleep(seen, horizon_s) else max(1, self._kept(seen, horizon_s))
@@ -104,7 +106,7 @@ class Autoscaler:
             desired, reason = wanted, "work waits" if to_catch_up > needed else "more is coming"
             more = self.goal.limits.clip(wanted) - have
             if more > 0:
-                if seen.now_s - self._last_down_s < 2 * horizon_s:
+                if self._has_just_left(seen.now_s, horizon_s):
                     self._patience = min(MOST_PATIENCE, 2 * self._patience)
                 self._last_up_s = seen.now_s
                 self._asked_s += [seen.now_s] * more
@@ -123,6 +125,10 @@ class Autoscaler:
     def _ahead(self, seen: Observation, after_s: float, level: float = FORECAST_LEVEL) -> float:
         """Replicas kept busy then. Rates are forecast and not loads: what an average request takes is still learned."""
         return seen.demand.load(self._forecast.quantile(after_s, level))
+
+    def _has_just_left(self, now_s: float, horizon_s: float) -> bool:
+        """A replica. It was given up by what was likely then, and is wanted back only by what is expected now."""
+        return now_s - self._last_down_s < 2 * horizon_s
 
     def _has_served(self, now_s: float, horizon_s: float) -> bool:
         """What was asked for last as long as it took to come, and at first as long as its need was looked at."""

@@ -109,6 +109,7 @@ class ScalingRun:
         self._target = self._clip(self._scaler.initial())
         for _ in range(self._target):
             self._enlist(self._ask(0.0), 0.0)
+            self._scaler.ready(protocol.cold_start_s)
 
     def row(self, name: str) -> ScalingRow:
         last_s = 0.0
