@@ -22,11 +22,11 @@ def test_weights_that_are_cut_short_leave_the_old_version_serving(cluster: Clust
     text = MODELS.replace("source: bundled:tiny-random-llama", f"source: {broken}", 1)
     body = {"model": TINY, "prompt": "one two", "max_tokens": 2}
     with ThreadPoolExecutor(1) as pool:
-        applying = pool.submit(cluster.run, "apply", str(cluster.write_config(text)), timeout_s=300)
+        applying = pool.submit(cluster.run, "apply", str(cluster.write_config(text)), timeout_s=500)
         statuses = set()
         while not applying.done():
             statuses.add(cluster.post("/v1/completions", body).status_code)
-            time.sleep(0.05)
+            time.sleep(0.3)
     done = applying.result()
     assert done.returncode == 1
     assert f"{TINY}: bad_weights" in done.stderr, done.stderr
