@@ -26,7 +26,7 @@ def test_weights_that_are_cut_short_leave_the_old_version_serving(cluster: Clust
         statuses = set()
         while not applying.done():
             statuses.add(cluster.post("/v1/completions", body).status_code)
-            time.sleep(0.05)
+            time.sleep(0.3)
     done = applying.result()
     assert done.returncode == 1
     assert f"{TINY}: bad_weights" in done.stderr, done.stderr
