@@ -54,7 +54,7 @@ def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[
         if document.get(field):
             message = f"'{field}' is not supported: replicas keep no conversation between requests; {instead}."
             raise bad_request(message, field, "unsupported_parameter")
-    return document, check_body(path, document, body.count(b"{") + body.count(b"["), settings)
+    return document, check_body(path, document, settings)
 
 
 def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | None) -> InferenceRequest:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from deployments.gateway.body_rules.regex import regex_problem
-from deployments.gateway.body_rules.schema import schema_problem
+from deployments.gateway.body_rules.schema import LARGEST_BYTES, is_worth_a_look, schema_problem
 
 LARGEST_GRAMMAR_BYTES = 64 * 1024
 DEEPEST_GRAMMAR = 16
@@ -23,11 +23,15 @@ def tools(value: Any) -> str | None:
         return "must be an array"
     if len(value) > MOST_TOOLS:
         return f"must be at most {MOST_TOOLS} tools"
+    data = orjson.dumps(value)
+    are_harmless = len(data) <= LARGEST_BYTES and not is_worth_a_look(data)
     for tool in value:
         if not isinstance(tool, dict):
             return "must be an array of objects"
         if "server_url" in tool:
             return "must not have a 'server_url': tools run at the client"
+        if are_harmless:
+            continue
         function = tool["function"] if isinstance(tool.get("function"), dict) else tool
         for word in ("parameters", "input_schema"):
             if problem := schema_problem(function.get(word)):

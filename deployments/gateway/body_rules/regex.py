@@ -7,6 +7,7 @@ automaton cannot do at all (look-around, back-references). Linear in the length 
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 LONGEST = 2048
 DEEPEST = 16
@@ -39,6 +40,7 @@ class Group:
     alternatives: list[Alternative] = field(default_factory=lambda: [Alternative()])
 
 
+@lru_cache(maxsize=1024)
 def regex_problem(pattern: str) -> str | None:
     if len(pattern) > LONGEST:
         return f"is a regular expression of more than {LONGEST} characters"

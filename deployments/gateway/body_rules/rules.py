@@ -23,13 +23,13 @@ LONGEST_NAME_SHOWN = 64
 PLAIN_URL = re.compile(r"https://[\w.-]+/[\w.~:/?#@!$&'()*+,;=%-]{0,4096}", re.ASCII)
 
 
-def check_body(path: bytes, document: dict[str, Any], brackets: int, settings: GatewaySettings) -> list[MediaReference]:
-    """The media that the gateway has to fetch, from hosts that the operator allows. `brackets`: see `shape.py`.
+def check_body(path: bytes, document: dict[str, Any], settings: GatewaySettings) -> list[MediaReference]:
+    """The media that the gateway has to fetch, from hosts that the operator allows.
 
     Raises:
         GatewayError: 400, what is wrong with which field.
     """
-    if is_too_deep(document, brackets):
+    if is_too_deep(document):
         raise bad_request(f"The body is nested more than {DEEPEST} deep.", code="invalid_json")
     check_fields(path, document, settings)
     check_together(path, document, settings)
