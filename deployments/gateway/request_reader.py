@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+from deployments.gateway.media import MediaFetcher
 from deployments.gateway.request import InferenceRequest, inference_request, read_document
 from deployments.gateway.settings import GatewaySettings
 
 
 class RequestReader:
-    def __init__(self, settings: Callable[[], GatewaySettings]) -> None:
+    def __init__(self, settings: Callable[[], GatewaySettings], fetcher: MediaFetcher | None = None) -> None:
         self._settings = settings
+        self._fetcher = fetcher or MediaFetcher()
 
     async def read(self, path: bytes, body: bytes, cache_salt: str | None) -> InferenceRequest:
         """`cache_salt`: of the tenant that asks; None where there are no tenants.
@@ -16,5 +18,7 @@ class RequestReader:
         Raises:
             GatewayError: the request is refused.
         """
-        document, _ = read_document(path, body, self._settings())
+        document, remote = read_document(path, body, self._settings())
+        if remote:
+            await self._fetcher.put_in_place(remote)
         return inference_request(path, document, cache_salt)
