@@ -4,12 +4,12 @@ OpenAI's and Anthropic's own parameters (the engine passes over what it has no u
 for sampling, templates and structured outputs. `docs/configuration.md` has the limits.
 """
 
-from deployments.gateway.body_rules.grammar import response_format, structured_outputs, tools, with_format
+from deployments.gateway.body_rules.grammar import MOST_TOOLS, response_format, structured_outputs, tools, with_format
 from deployments.gateway.body_rules.values import (
-    Check,
-    anything,
+    ANYTHING,
+    FLAG,
+    Value,
     biases,
-    flag,
     flag_or_whole,
     items,
     number,
@@ -26,10 +26,11 @@ MOST_TURNS = 4096
 MOST_INPUTS = 2048
 MOST_CHOICES = 1024
 MOST_LOGPROBS = 20
+OBJECT = {"type": "object"}
 
-LIMITS: dict[str, Check] = {
-    "add_generation_prompt": flag,
-    "add_special_tokens": flag,
+LIMITS: dict[str, Value] = {
+    "add_generation_prompt": FLAG,
+    "add_special_tokens": FLAG,
     "allowed_token_ids": tokens(4096),
     "bad_words": texts(64, 128),
     "best_of": whole(1, MOST_CHOICES),
@@ -40,14 +41,14 @@ LIMITS: dict[str, Check] = {
         *("return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize", "tokenizer_kwargs", "tools"),
         "truncation",
     ),
-    "continue_final_message": flag,
+    "continue_final_message": FLAG,
     "dimensions": whole(1, 65_536),
-    "echo": flag,
+    "echo": FLAG,
     "frequency_penalty": number(-2, 2),
-    "ignore_eos": flag,
-    "include_reasoning": flag,
-    "include_stop_str_in_output": flag,
-    "input": items(MOST_TURNS),
+    "ignore_eos": FLAG,
+    "include_reasoning": FLAG,
+    "include_stop_str_in_output": FLAG,
+    "input": items(MOST_TURNS, "string"),
     "logit_bias": biases(1024),
     "logprobs": flag_or_whole(0, MOST_LOGPROBS),
     "max_completion_tokens": whole(0, MOST_TOKENS),
@@ -57,25 +58,25 @@ LIMITS: dict[str, Check] = {
     "min_p": number(0, 1),
     "min_tokens": whole(0, 8192),
     "n": whole(1, MOST_CHOICES),
-    "output_config": with_format,
+    "output_config": Value(with_format, OBJECT),
     "presence_penalty": number(-2, 2),
-    "prompt": items(MOST_TOKENS),
+    "prompt": items(MOST_TOKENS, "string"),
     "repetition_penalty": number(0.01, 10),
-    "response_format": response_format,
-    "return_token_ids": flag,
-    "return_token_strs": flag,
-    "return_tokens_as_token_ids": flag,
+    "response_format": Value(response_format, OBJECT),
+    "return_token_ids": FLAG,
+    "return_token_strs": FLAG,
+    "return_tokens_as_token_ids": FLAG,
     "seed": whole(-INT64 - 1, INT64),
-    "skip_special_tokens": flag,
-    "spaces_between_special_tokens": flag,
+    "skip_special_tokens": FLAG,
+    "spaces_between_special_tokens": FLAG,
     "stop": texts(16, 256),
     "stop_sequences": texts(16, 256),
     "stop_token_ids": tokens(128),
-    "structured_outputs": structured_outputs,
+    "structured_outputs": Value(structured_outputs, OBJECT),
     "temperature": number(0, 100),
-    "text": with_format,
+    "text": Value(with_format, OBJECT),
     "thinking_token_budget": whole(-1, MOST_TOKENS),
-    "tools": tools,
+    "tools": Value(tools, {"type": "array", "items": OBJECT, "maxItems": MOST_TOOLS}),
     "top_k": whole(-1, MOST_TOKENS),
     "top_logprobs": whole(0, MOST_LOGPROBS),
     "top_p": number(0, 1),
@@ -135,8 +136,8 @@ EMBEDDINGS = {
         "truncation_side",
     ),
 }
-ROUTES: dict[bytes, dict[str, Check]] = {
-    path: {name: LIMITS.get(name, anything) for name in sorted(EVERYWHERE | names)}
+ROUTES: dict[bytes, dict[str, Value]] = {
+    path: {name: LIMITS.get(name, ANYTHING) for name in sorted(EVERYWHERE | names)}
     for path, names in {
         b"/v1/chat/completions": GENERATION | TEMPLATE | OPENAIS_OWN | CHAT,
         b"/v1/completions": GENERATION | {"prompt", "suffix"},

@@ -37,13 +37,13 @@ def check_body(path: bytes, document: dict[str, Any], settings: GatewaySettings)
 
 
 def check_fields(path: bytes, document: dict[str, Any], settings: GatewaySettings) -> None:
-    checks = ROUTES[path]
+    allowed = ROUTES[path]
     for name, value in document.items():
-        check = checks.get(name)
-        if check is None:
+        field = allowed.get(name)
+        if field is None:
             if name not in settings.extra_body_fields:
                 raise not_taken(path, name)
-        elif value is not None and (problem := check(value)):
+        elif value is not None and (problem := field.problem(value)):
             raise bad_request(f"'{name}' {problem}.", name)
 
 
