@@ -20,6 +20,7 @@ from cluster.ray_head import RayHead, start_ray_head, stop_ray_head
 from cluster.run_folder import RunFolder, RunRecord, store_folder
 from cluster.serve_api import ServeApi, ServeApiError
 from cluster.serve_schema import SMALL_CPUS, Surroundings, device_of, serve_schema
+from deployments.gateway.certificate import CertificateError, server_context
 from deployments.gateway.listener import listening_socket
 from engine.launch import Device
 from engine.process_tree import Member, is_alive, read_member
@@ -54,7 +55,7 @@ OnEvent = Callable[[Event], None]
 
 def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
     """Raises:
-    BringUpError: already running, the port is taken, or a replica cannot be placed.
+    BringUpError: already running, the port is taken, the certificate is none, or a replica cannot be placed.
     """
     record = folder.read()
     if record is not None and head_of(record) is not None:
@@ -62,6 +63,11 @@ def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
             f"a cluster is already running from {folder.path} (endpoint {record.gateway_url}). "
             "Use `baryon apply` to change it, `baryon down` to end it, or BARYON_RUN_DIR for a second one."
         )
+    if config.gateway.tls is not None:
+        try:
+            server_context(config.gateway.tls.certificate, config.gateway.tls.key)
+        except CertificateError as error:
+            raise BringUpError(f"gateway.tls: {error}") from None
     _check_port(config.gateway.host, config.gateway.port, "gateway.port")
     _check_port(config.ray.dashboard_host, config.ray.dashboard_port, "ray.dashboard_port")
     machine = this_machine(config)
@@ -210,7 +216,7 @@ def _record(config: BaryonConfig, head: RayHead, config_path: str) -> RunRecord:
         start_ticks=head.process.start_ticks,
         gcs_address=head.gcs_address,
         dashboard_url=head.dashboard_url,
-        gateway_url=f"http://{host}:{config.gateway.port}",
+        gateway_url=f"{'https' if config.gateway.tls else 'http'}://{host}:{config.gateway.port}",
         config_path=config_path,
     )
 

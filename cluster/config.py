@@ -19,8 +19,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TlsConfig(Section):
+    """PEM files: the certificate with its chain, and its key. Looked at again every second."""
+
+    certificate: Path
+    key: Path
+
+
 class GatewayConfig(Section):
-    """The endpoint. `processes` gateways share the port. Times in seconds."""
+    """The endpoint. `processes` gateways share the port. Times in seconds.
+
+    `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what the gateway knows.
+    `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
@@ -30,6 +41,34 @@ class GatewayConfig(Section):
     idle_stream_timeout_s: float = Field(120.0, gt=0)
     request_timeout_s: float = Field(30.0, gt=0)
     max_body_bytes: int = Field(8 * MIB, ge=1024)
+    max_n: int = Field(8, ge=1, le=1024)
+    extra_body_fields: list[str] = Field(default_factory=list)
+    media_hosts: list[str] = Field(default_factory=list)
+    cors_origins: list[str] = Field(default_factory=list)
+    tls: TlsConfig | None = None
+
+    @field_validator("extra_body_fields")
+    @classmethod
+    def _salt_is_the_gateways(cls, names: list[str]) -> list[str]:
+        if "cache_salt" in names:
+            raise ValueError("cache_salt is set by the gateway: it keeps tenants out of each other's prefix cache")
+        return names
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _hosts_are_names(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not re.fullmatch(r"(?=.*[a-zA-Z])[\w-]+(\.[\w-]+)+", host):
+                raise ValueError(f"{host!r} is not the name of a host, like images.example.com")
+        return [host.lower() for host in hosts]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z+.-]*://[\w.:\[\]-]+", origin, re.IGNORECASE):
+                raise ValueError(f"{origin!r} is not an origin, like https://chat.example.com (no path, no slash)")
+        return [origin.lower() for origin in origins]
 
 
 class Replicas(Section):

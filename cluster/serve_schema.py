@@ -107,7 +107,11 @@ def _gateway(config: BaryonConfig) -> dict[str, Any]:
         "name": "gateway",
         "import_path": "deployments.applications:gateway",
         "route_prefix": None,
-        "args": {"host": gateway.host, "port": gateway.port},
+        "args": {
+            "host": gateway.host,
+            "port": gateway.port,
+            "tls": {name: str(path.absolute()) for name, path in gateway.tls} if gateway.tls else None,
+        },
         "deployments": [
             {
                 "name": "Gateway",
@@ -118,7 +122,7 @@ def _gateway(config: BaryonConfig) -> dict[str, Any]:
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
                 "max_surge_percent": 100,
-                "user_config": gateway.model_dump(exclude={"host", "port", "processes"}),
+                "user_config": gateway.model_dump(exclude={"host", "port", "processes", "tls"}),
             }
         ],
     }

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -11,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.autoscaler.demand import Demand
 from deployments.catalogue_view import model_cards
 from deployments.gateway.catalogue import Catalogue
+from deployments.gateway.certificate import Certificate
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.server import Gateway
@@ -32,10 +34,14 @@ FIRST_REPLICAS_TIMEOUT_S = 10.0
 class GatewayDeployment:
     """Owns its listening socket; Serve starts it, watches it and drains it, and no request passes through Serve."""
 
-    async def __init__(self, host: str, port: int) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, host: str, port: int, tls: dict[str, str] | None = None
+    ) -> None:
+        """`tls`: where the certificate and its key are."""
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
-        self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue)
+        certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
+        self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, certificate)
         self._state: DeploymentHandle | None = None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()

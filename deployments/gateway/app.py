@@ -23,7 +23,7 @@ from deployments.gateway.http_server import ClientRequest, Headers, Response
 from deployments.gateway.inference import Backends, Inference
 from deployments.gateway.model_routers import ModelRouters, now_ms
 from deployments.gateway.replica_table import ReplicaTable
-from deployments.gateway.request import read_inference_request
+from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
 from deployments.gateway.upstream import EnginePool
@@ -48,6 +48,7 @@ class GatewayApp:
         self._replicas = replicas
         self._catalogue = catalogue
         self._pool = EnginePool()
+        self._reader = RequestReader(settings)
         self.routers = ModelRouters(random)
         self._suspects = Suspects(time.monotonic)
         self.room = WaitingRoom()
@@ -91,7 +92,7 @@ class GatewayApp:
         request_id = f"req-{secrets.token_hex(12)}".encode()
         answer = Answer(response, request.path, response_headers(request, request_id))
         try:
-            asked = read_inference_request(request.path, request.body)
+            asked = await self._reader.read(request.path, request.body, cache_salt=None)
             request.body = b""
             card = self._catalogue.get(asked.model)
             if card is None:

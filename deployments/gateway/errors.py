@@ -62,6 +62,11 @@ def route_not_found() -> GatewayError:
     return GatewayError(404, "unknown_url", "There is no such route. GET /v1/models lists what is served.")
 
 
+def origin_not_allowed() -> GatewayError:
+    message = "Web pages of this origin may not call. The operator allows origins by gateway.cors_origins."
+    return GatewayError(403, "origin_not_allowed", message)
+
+
 def method_not_allowed(allowed: str) -> GatewayError:
     return GatewayError(405, "method_not_allowed", f"This route takes {allowed}.")
 

@@ -7,6 +7,7 @@ chunk, which docs/design.md measures. Decisions are made on the raw request targ
 import asyncio
 import contextlib
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
+HOST = re.compile(rb"[\w.:\[\]-]{1,255}", re.ASCII)
 LINGER_S = 5.0
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CHUNKED = b"transfer-encoding: chunked\r\n"
@@ -43,9 +45,15 @@ class ClientRequest:
 
 
 class Response:
-    """One answer on a client's connection. `on_gone` is called if the client leaves before it is finished."""
+    """One answer on a client's connection. `on_gone` is called if the client leaves before it is finished.
 
-    __slots__ = ("_chunked", "_connection", "_finished", "_request", "on_gone", "on_resume", "on_stall", "started")
+    `also`: headers that it has whatever it is.
+    """
+
+    __slots__ = (
+        *("_chunked", "_connection", "_finished", "_request"),
+        *("also", "on_gone", "on_resume", "on_stall", "started"),
+    )
 
     def __init__(self, connection: "ClientConnection", request: ClientRequest) -> None:
         self._connection = connection
@@ -53,6 +61,7 @@ class Response:
         self._chunked = False
         self._finished = False
         self.started = False
+        self.also: Headers = []
         self.on_gone: Callable[[], None] | None = None
         self.on_stall: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
@@ -68,7 +77,7 @@ class Response:
         if length is None and not self._chunked:
             self._request.keep_alive = False
         head = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))
-        head += b"".join(b"%b: %b\r\n" % header for header in headers)
+        head += b"".join(b"%b: %b\r\n" % header for header in (*headers, *self.also))
         head += _CHUNKED if self._chunked else b"" if length is None else b"content-length: %d\r\n" % length
         head += b"\r\n" if self._request.keep_alive else b"connection: close\r\n\r\n"
         self._connection.write(head)
@@ -174,6 +183,7 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._bodiless_bytes = 0
         self._body: bytes | bytearray = b""
+        self._head_is_complete = False
         self._in_message = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -218,6 +228,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._check_head(len(name) + len(value), 1)
+        if self._head_is_complete:
+            return
         name = name.lower()
         if name in self._headers and name in (b"host", b"content-length", b"transfer-encoding", b"authorization"):
             raise GatewayError(400, "duplicate_header", "A header that must be unique came twice.")
@@ -236,8 +248,17 @@ class ClientConnection(asyncio.Protocol):
             raise headers_too_large()
 
     def on_headers_complete(self) -> None:
-        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+        """What comes as a header from here on is a trailer, which nobody needs."""
+        self._head_is_complete = True
+        is_http_1_1 = self._parser.get_http_version() == "1.1"
+        host = self._headers.get(b"host")
+        if host is None and is_http_1_1:
             raise GatewayError(400, "missing_host", "An HTTP/1.1 request needs a Host header.")
+        if host and not HOST.fullmatch(host):
+            raise GatewayError(400, "malformed_host", "The Host header is not a host.")
+        coding = self._headers.get(b"transfer-encoding")
+        if coding is not None and not (is_http_1_1 and coding.lower() == b"chunked"):
+            raise _malformed()
         if self._parser.should_upgrade():
             raise GatewayError(400, "upgrade_refused", "Protocol upgrades are not supported.")
         length = self._headers.get(b"content-length", b"0")
@@ -354,15 +375,16 @@ class ClientConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close, but not in the face of a client still sending (its kernel would discard our answer), nor ever later
-        than `LINGER_S` for one that does not read.
+        than `LINGER_S` for one that does not read. TLS has no half-close; there the head has said how much comes.
         """
         self._disarm()
         if self.closed:
             return
         self._closing = True
         if self._in_message:
-            with contextlib.suppress(OSError):
-                self._transport.write_eof()
+            if self._transport.can_write_eof():
+                with contextlib.suppress(OSError):
+                    self._transport.write_eof()
         else:
             self._transport.close()
         self._timer = self._loop.call_later(LINGER_S, self._transport.abort)

@@ -5,8 +5,12 @@ from typing import Any
 
 import orjson
 
+from deployments.gateway.body_rules.content import MediaReference
+from deployments.gateway.body_rules.rules import check_body
+from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
 from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
+from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.usage import asking_for_usage
 
 STATEFUL_FIELDS = {
@@ -30,9 +34,12 @@ class InferenceRequest:
     strips_usage: bool
 
 
-def read_inference_request(path: bytes, body: bytes) -> InferenceRequest:
-    """Raises:
-    GatewayError: not JSON, not an object, a field of the wrong type, or one that needs a server with memory.
+def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[dict[str, Any], list[MediaReference]]:
+    """What is asked, checked, and the media that are still to be fetched for it.
+
+    Raises:
+        GatewayError: not JSON, not an object, a field that is not taken or of the wrong type, or one that needs a
+            server with memory.
     """
     document = _object(body)
     model = document.get("model")
@@ -47,9 +54,22 @@ def read_inference_request(path: bytes, body: bytes) -> InferenceRequest:
         if document.get(field):
             message = f"'{field}' is not supported: replicas keep no conversation between requests; {instead}."
             raise bad_request(message, field, "unsupported_parameter")
-    prompt = prompt_blocks(document, model.encode("utf-8", "replace"))
-    body, strips_usage = asking_for_usage(path, body, document)
-    return InferenceRequest(model, bool(stream), prompt, body, strips_usage)
+    return document, check_body(path, document, settings)
+
+
+def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | None) -> InferenceRequest:
+    """The engine gets the document as it was understood here, not the bytes it came in: of a key that came twice, it
+    knows only the value that was checked. `cache_salt`: of the tenant, if there are tenants.
+    """
+    model, stream = document["model"], bool(document.get("stream"))
+    salt: bytes = model.encode("utf-8", "replace")
+    if cache_salt is not None:
+        salt += b"\0" + cache_salt.encode()
+    prompt = prompt_blocks(document, salt)
+    if cache_salt is not None and path in SALTED_ROUTES:
+        document["cache_salt"] = cache_salt
+    body, strips_usage = asking_for_usage(path, orjson.dumps(document), document)
+    return InferenceRequest(model, stream, prompt, body, strips_usage)
 
 
 def _object(body: bytes) -> dict[str, Any]:

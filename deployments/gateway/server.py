@@ -5,7 +5,9 @@ import contextlib
 from collections.abc import Collection, Sequence
 
 from deployments.gateway.app import GatewayApp
+from deployments.gateway.browsers import Browsers
 from deployments.gateway.catalogue import Catalogue
+from deployments.gateway.certificate import Certificate
 from deployments.gateway.feed import Feeds
 from deployments.gateway.http_server import ClientConnection, ClientConnections
 from deployments.gateway.listener import listening_socket, stop_listening
@@ -19,13 +21,22 @@ LAST_WORDS_S = 1.0
 class Gateway:
     """One gateway process. Created and used on one running event loop, uvloop for speed."""
 
-    def __init__(self, settings: GatewaySettings, replicas: ReplicaTable, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        replicas: ReplicaTable,
+        catalogue: Catalogue,
+        certificate: Certificate | None = None,
+    ) -> None:
         self.settings = settings
+        self._certificate = certificate
         self.app = GatewayApp(lambda: self.settings, replicas, catalogue)
+        self._browsers = Browsers(self.app.handle, lambda: self.settings)
         self._replicas = replicas
         self._feeds = Feeds(self.app.routers.gateway_id, self.app.routers)
         self._connections = ClientConnections()
         self._server: asyncio.Server | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Raises:
@@ -33,10 +44,14 @@ class Gateway:
         """
         self._listener = listening_socket(host, port, shared=True)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: ClientConnection(self.app.handle, lambda: self.settings, self._connections),
+            lambda: ClientConnection(self._browsers.handle, lambda: self.settings, self._connections),
             sock=self._listener,
             backlog=BACKLOG,
+            ssl=self._certificate.context if self._certificate else None,
+            ssl_handshake_timeout=self.settings.request_timeout_s if self._certificate else None,
         )
+        if self._certificate is not None:
+            self._renewing = asyncio.create_task(self._certificate.follow())
 
     def set_replicas(self, model: str, replicas: Sequence[ReplicaInfo]) -> None:
         """The replicas that `model` has from now on; what other gateways have on them is followed."""
@@ -83,6 +98,8 @@ class Gateway:
         left = list(self._connections)
         for connection in left:
             connection.drop()
+        if self._renewing is not None:
+            self._renewing.cancel()
         await self._feeds.close()
         self.app.close()
         return len(left)

@@ -1,5 +1,6 @@
 """What an operator may set for a gateway while it runs."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -11,6 +12,9 @@ class GatewaySettings:
 
     A gateway that leaves keeps a silent connection for `last_keep_alive_s`: httpx and OpenAI's client, which use one
     again for 5 s, then never meet one that closes under their request.
+
+    `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what `body_rules` takes.
+    `media_hosts`: from where images and the like may be fetched. `cors_origins`: whose pages may call from a browser.
     """
 
     connect_timeout_s: float = 2.0
@@ -23,3 +27,7 @@ class GatewaySettings:
     max_head_bytes: int = 32 * 1024
     first_word_s: float = 3.0
     word_period_s: float = 10.0
+    max_n: int = 8
+    extra_body_fields: Collection[str] = ()
+    media_hosts: Collection[str] = ()
+    cors_origins: Collection[str] = ()

@@ -58,6 +58,12 @@ def test_every_problem_is_told_at_once_with_its_line() -> None:
         ("models: [{name: a, source: /x, engine_args: {enforce_eager: 3}}]", "expects true or false"),
         ("models: [{name: a, source: /x, engine_args: {dtype: float31}}]", "expects one of"),
         ("models: [{name: a, source: /x, slo: {ttft: 3}}]", "did you mean ttft_ms?"),
+        ("models: []\ngateway: {extra_body_fields: [cache_salt]}", "set by the gateway"),
+        ("models: []\ngateway: {media_hosts: [169.254.169.254]}", "not the name of a host"),
+        ("models: []\ngateway: {media_hosts: ['https://a.example']}", "not the name of a host"),
+        ("models: []\ngateway: {cors_origins: [chat.example.com]}", "not an origin"),
+        ("models: []\ngateway: {cors_origins: ['https://chat.example.com/']}", "not an origin"),
+        ("models: []\ngateway: {tls: {certificate: a.pem}}", "gateway.tls.key"),
     ],
 )
 def test_each_mistake_is_explained(text: str, words: str) -> None:

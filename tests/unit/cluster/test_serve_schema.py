@@ -9,6 +9,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.config import BaryonConfig
 from cluster.config_file import parse_config
 from cluster.serve_schema import POLICY_PATH, ROUTER_PATH, Surroundings, serve_schema
+from deployments.gateway.settings import GatewaySettings
 
 WHERE = Surroundings(Path("/r/state"), Path("/r/models"), Path("/r/logs"), "127.0.0.1", "cpu", 0.0)
 TEXT = """
@@ -91,3 +92,14 @@ def test_the_autoscaler_knows_what_a_replica_takes_of_the_cluster() -> None:
     first, second = application(document, "state")["deployments"][0]["user_config"]["models"]
     assert (first["needs"], first["priority"], first["wake"]) == ({"GPU": 2.0, "CPU": 1.0}, 3, None)
     assert second["needs"]["GPU"] == 0
+
+
+def test_what_the_gateway_is_told_is_what_its_settings_are_called() -> None:
+    text = (
+        TEXT + "gateway: {cors_origins: ['https://A.example'], media_hosts: [I.example], tls: {certificate: c, key: k}}"
+    )
+    gateway = application(schema(text), "gateway")
+    settings = GatewaySettings(**gateway["deployments"][0]["user_config"])
+    assert (settings.cors_origins, settings.media_hosts) == (["https://a.example"], ["i.example"])
+    assert gateway["args"]["tls"] == {"certificate": str(Path("c").absolute()), "key": str(Path("k").absolute())}
+    assert application(schema(), "gateway")["args"]["tls"] is None

@@ -26,9 +26,9 @@ async def test_a_client_library_keeps_its_connection(start_engine: StartEngine, 
 async def test_pipelined_requests_are_answered_in_order(start_engine: StartEngine, open_stand: OpenStand) -> None:
     gateway = await open_stand(await start_engine(echo))
     client = await gateway.client()
-    client.send(b"".join(post(body={"model": MODEL, "n": n}) + get("/health") for n in range(20)))
+    client.send(b"".join(post(body={"model": MODEL, "seed": n}) + get("/health") for n in range(20)))
     for n in range(20):
-        assert (await client.answer()).json()["n"] == n
+        assert (await client.answer()).json()["seed"] == n
         assert (await client.answer()).json()["status"] == "ok"
     await gateway.settled()
 
@@ -40,11 +40,11 @@ async def test_a_request_that_arrives_as_an_answer_ends_waits_its_turn(
     client = await gateway.client()
     sent = 0
     for n in range(100):
-        client.send(post(body={"model": MODEL, "n": n}))
+        client.send(post(body={"model": MODEL, "seed": n}))
         sent += 1
         if n % 3 == 0:
             await asyncio.sleep(0)
-    assert [(await client.answer()).json()["n"] for _ in range(sent)] == list(range(100))
+    assert [(await client.answer()).json()["seed"] for _ in range(sent)] == list(range(100))
 
 
 async def test_garbage_behind_a_request_does_not_spoil_its_answer(

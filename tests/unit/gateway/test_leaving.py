@@ -179,7 +179,7 @@ async def test_clients_notice_nothing_while_gateways_are_replaced(start_engine: 
     async def ask_until_ended(kept: bool) -> None:
         client = new_client(port)
         while not has_ended.is_set():
-            outcomes[(await client.post("/v1/completions", json=STREAMING)).text] += 1
+            outcomes[(await client.post("/v1/chat/completions", json=STREAMING)).text] += 1
             if not kept:
                 await client.aclose()
                 client = new_client(port)

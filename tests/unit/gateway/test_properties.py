@@ -9,8 +9,9 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deployments.gateway.body_rules.fields import REFUSED, ROUTES
 from deployments.gateway.errors import GatewayError
-from deployments.gateway.request import InferenceRequest, read_inference_request
+from deployments.gateway.request import InferenceRequest, inference_request, read_document
 from deployments.gateway.routing.ledger import Dispatch, Ledger
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.harness import get, post, stand
@@ -54,12 +55,16 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-fields = st.sampled_from(["model", "stream", "background", "conversation", "previous_response_id", "x"])
+fields = st.sampled_from([*ROUTES[b"/v1/chat/completions"], *REFUSED, "background", "previous_response_id", "x"])
+
+
+CHAT = b"/v1/chat/completions"
 
 
 def outcome(body: bytes) -> InferenceRequest | GatewayError:
     try:
-        return read_inference_request(b"/v1/chat/completions", body)
+        document, _ = read_document(CHAT, body, GatewaySettings())
+        return inference_request(CHAT, document, None)
     except GatewayError as error:
         return error
 
@@ -79,8 +84,9 @@ def test_any_bytes_are_a_request_or_an_error(body: bytes) -> None:
 
 
 @settings(deadline=None)
-@given(st.dictionaries(fields, json_values, max_size=6))
-def test_any_document_is_a_request_or_an_error(document: dict[str, object]) -> None:
+@given(st.dictionaries(fields, json_values, max_size=6), st.booleans())
+def test_any_document_is_a_request_or_an_error(document: dict[str, object], has_model: bool) -> None:
+    document = {**document, "model": "m"} if has_model else document
     body = json.dumps(document).encode()
     assert is_request_or_error(body)
     read = outcome(body)

@@ -108,7 +108,7 @@ async def test_a_stream_that_waits_long_is_told_what_for_until_its_answer_comes(
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/responses", "/v1/messages"])
 async def test_every_route_that_streams_is_told(start_engine: StartEngine, open_stand: OpenStand, path: str) -> None:
     gateway = await asleep(open_stand, TALKATIVE)
-    client = await told(gateway, path=path)
+    client = await told(gateway, {"model": MODEL, "stream": True}, path)
     assert (await client.chunk()).startswith(b": baryon: waking")
     gateway.have(await start_engine(stream(*EVENTS)))
     assert events((await rest(client)).body) == b"".join(EVENTS)
@@ -160,14 +160,14 @@ async def test_requests_go_in_in_the_order_they_came_and_nobody_overtakes(
 
     engine = await start_engine(one_at_a_time)
     gateway = await asleep(open_stand)
-    clients = [await waiting(gateway, post(body={"model": MODEL, "n": n})) for n in range(3)]
+    clients = [await waiting(gateway, post(body={"model": MODEL, "seed": n})) for n in range(3)]
     gateway.have(engine, max_in_flight=1)
     await until(lambda: len(engine.exchanges) == 1)
-    clients.append(await waiting(gateway, post(body={"model": MODEL, "n": 3})))
+    clients.append(await waiting(gateway, post(body={"model": MODEL, "seed": 3})))
     for n, client in enumerate(clients):
         turn.release()
         assert (await client.answer()).status == 200
-        assert orjson.loads(engine.exchanges[n].body)["n"] == n
+        assert orjson.loads(engine.exchanges[n].body)["seed"] == n
     await gateway.settled()
 
 
@@ -182,7 +182,7 @@ async def test_a_full_room_is_a_503_that_says_when_to_come_back(open_stand: Open
 
 async def test_large_bodies_that_wait_are_bounded_together(open_stand: OpenStand) -> None:
     gateway = await asleep(open_stand, wake=Wake(max_wait_s=60, max_waiting=1000))
-    body = orjson.dumps({"model": MODEL, "prompt": "x" * 8_000_000})
+    body = orjson.dumps({"model": MODEL, "messages": ["x" * 8_000_000]})
     for _ in range(8):
         await waiting(gateway, post(body=body))
     answer = await gateway.ask(post(body=body))
@@ -321,7 +321,7 @@ async def test_an_engines_refusal_after_a_wait_is_an_error_event_without_a_prope
     start_engine: StartEngine, open_stand: OpenStand, path: str, status: bytes, body: bytes, event: bytes
 ) -> None:
     gateway = await asleep(open_stand, TALKATIVE)
-    client = await told(gateway, path=path)
+    client = await told(gateway, {"model": MODEL, "stream": True}, path)
     gateway.have(await start_engine(unary(body, status)))
     answer = await rest(client)
     assert not answer.whole

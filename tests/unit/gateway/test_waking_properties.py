@@ -31,7 +31,7 @@ async def plays(gateway: Stand, engine: ScriptedEngine, steps: list[str], capaci
         match step:
             case "whole" | "stream":
                 client = await gateway.client()
-                client.send(post(body={"model": MODEL, "stream": step == "stream", "n": len(staying)}))
+                client.send(post(body={"model": MODEL, "stream": step == "stream", "seed": len(staying)}))
                 staying.append((client, step == "stream"))
             case "leave first" | "leave last" if staying:
                 staying.pop(0 if step == "leave first" else -1)[0].leave()
