@@ -1,4 +1,7 @@
-"""The same on real engines: weights that are cut short replace nothing."""
+"""The same on real engines: weights that are cut short replace nothing.
+
+A long check: on two cores an engine that starts beside three that are asked all the time takes minutes.
+"""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +12,7 @@ from cluster.run_folder import store_folder
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.conftest import MODELS, TINY
 
-pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+pytestmark = pytest.mark.verify
 
 
 def test_weights_that_are_cut_short_leave_the_old_version_serving(cluster: ClusterProcess) -> None:
