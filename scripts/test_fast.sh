@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh --dev
 scripts/lint.sh
-exec .venv/bin/python -m pytest -q -n 3 -m "not verify and not engine and not cluster" "$@"
+exec .venv/bin/python -m pytest -q -n 3 -m "not verify and not engine and not cluster and not slow" "$@"

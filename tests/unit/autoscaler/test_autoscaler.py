@@ -67,11 +67,14 @@ class World:
 
 
 def test_a_jump_asks_for_several_at_once_and_counts_those_that_start() -> None:
+    """Six for what comes; what two leave undone until the others serve is worked off in as long again: four more
+    at the most.
+    """
     world = World(running=2)
     world.run(1.0 * ONE_REPLICA_RPS, 300)
     world.run(6.0 * ONE_REPLICA_RPS, 30)
     asked = world.decisions[-1].desired
-    assert 6 <= asked <= 10
+    assert 6 <= asked <= 6 + (6 - 2)
     assert asked <= world.run(6.0 * ONE_REPLICA_RPS, 30).desired <= asked + 1
 
 
@@ -109,6 +112,7 @@ def test_what_was_asked_for_last_serves_as_long_as_it_took_to_come() -> None:
     assert 120 <= first_down_s - last_up_s <= 200
 
 
+@pytest.mark.slow
 def test_a_steady_load_is_settled_on_and_never_comes_back_to_a_count_that_was_left() -> None:
     for part in range(10):
         world = World(running=5)

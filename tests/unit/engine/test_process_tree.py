@@ -18,6 +18,8 @@ from engine.probe import EngineProbe
 from engine.process_tree import Member, descendants, is_alive, kill_all, read_member, send_signal
 from engine.reaper import LEFTOVERS_PERIOD_S
 
+pytestmark = pytest.mark.slow
+
 WORKER = "import setproctitle, time; setproctitle.setproctitle('VLLM::Worker'); time.sleep(600)"
 CORE = f"""
 import setproctitle, subprocess, sys, time

@@ -168,6 +168,7 @@ async def test_who_connects_while_one_stops_listening_gets_another(open_stand: O
     await draining
 
 
+@pytest.mark.slow
 async def test_clients_notice_nothing_while_gateways_are_replaced(start_engine: StartEngine) -> None:
     """Kept and new connections, streams and short answers; two gateways share the port at any time."""
     engine = await start_engine(stream(b"data: 1\n\n", b"data: 2\n\n"))

@@ -100,6 +100,7 @@ def test_a_log_of_which_nothing_can_be_played_says_so(path: Path, model: str, wo
         summary_of(recorded(path, model))
 
 
+@pytest.mark.slow
 def test_played_to_as_many_replicas_it_comes_to_what_was_recorded(tmp_path: Path) -> None:
     """What happened is another simulation, of a trace with 150 prefixes of its own."""
     slo, profile, scenario = Slo(2_000, 100), get_profile("llama-3.1-70b-h100-tp4"), SCENARIOS["shared-prefix"]
@@ -150,6 +151,7 @@ def backtest(*arguments: str, run: Path | None = None, columns: int = 80) -> Res
 PLAIN = ("--model", "chat", "--profile", PROFILE)
 
 
+@pytest.mark.slow
 def test_a_person_gets_a_table_of_eighty_columns_and_is_told_what_is_missing(path: Path) -> None:
     done = backtest("--from", "usage-log", *PLAIN, "--policy", "baryon,llm-d-slo-keda,oracle", run=path.parent)
     assert done.exit_code == 0, done.output
@@ -158,6 +160,7 @@ def test_a_person_gets_a_table_of_eighty_columns_and_is_told_what_is_missing(pat
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_a_script_gets_a_row_for_each_policy_and_what_was_played(path: Path) -> None:
     done = backtest("--from", str(path), *PLAIN, "--policy", "static-peak,static-mean", "--json")
     assert done.exit_code == 0, done.output
@@ -168,6 +171,7 @@ def test_a_script_gets_a_row_for_each_policy_and_what_was_played(path: Path) -> 
     assert all(0 < row["slo_attainment"] <= 1 and row["gpu_hours"] > 0 for row in document["rows"])
 
 
+@pytest.mark.slow
 def test_a_stricter_slo_costs_no_less_and_the_last_part_alone_is_less(path: Path) -> None:
     def rows(*arguments: str) -> dict[str, float]:
         done = backtest("--from", str(path), *PLAIN, "--policy", "oracle", "--json", *arguments)

@@ -24,6 +24,8 @@ from engine.weights.source import Bundled, Hub, Local
 from engine.weights.store import ModelStore
 from tests.unit.weights.hub import SmallHub
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "num_hidden_layers": 2,
