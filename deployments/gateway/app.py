@@ -26,6 +26,7 @@ from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
+from deployments.gateway.tenants.tenant import ANYONE
 from deployments.gateway.upstream import EnginePool
 from deployments.gateway.waiting_room import WaitingRoom
 from engine.guard import GENERATION_ROUTES
@@ -97,7 +98,7 @@ class GatewayApp:
             card = self._catalogue.get(asked.model)
             if card is None:
                 raise model_not_found(asked.model, self._catalogue.names())
-            await Inference(self._backends, card, asked, request, answer, request_id, arrived_ms).run()
+            await Inference(self._backends, card, asked, ANYONE, request, answer, request_id, arrived_ms).run()
         except GatewayError as error:
             if not response.client_is_gone:
                 answer.fail(error)

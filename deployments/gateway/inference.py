@@ -17,6 +17,7 @@ from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.request import InferenceRequest
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
+from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EngineConnection, EnginePool
 from deployments.gateway.waiting_room import Place, WaitingRoom
 
@@ -47,6 +48,7 @@ class Inference:
         backends: Backends,
         card: ModelCard,
         asked: InferenceRequest,
+        tenant: Tenant,
         request: ClientRequest,
         answer: Answer,
         request_id: bytes,
@@ -55,6 +57,7 @@ class Inference:
         self._backends = backends
         self._card = card
         self._asked = asked
+        self._tenant = tenant
         self._request = request
         self._answer = answer
         self._request_id = request_id

@@ -1,0 +1,26 @@
+"""Step 2: who is it? A tenant, and what it may."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Over all gateways and for each model apart; None: no limit. Tokens are the prompt's and the output's together."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    tokens_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """`priority`: of those who wait, a higher one goes first. `models`: those it may ask for; None: all of them."""
+
+    name: str
+    limits: Limits = Limits()
+    priority: int = 0
+    models: frozenset[str] | None = None
+
+
+ANYONE = Tenant("anyone")
