@@ -45,16 +45,28 @@ class Scaling:
         self._wanted: dict[str, int] = {}
         self.decided: dict[str, Decision] = {}
 
-    def replace_models(self, cards: Sequence[ScalingCard], now_s: float, past: Mapping[str, Sequence[Bin]]) -> None:
-        """Models that stay keep what was learned of them; new limits hold at once. `past`: of the usage log."""
+    def newcomers(
+        self, cards: Sequence[ScalingCard], now_s: float, past: Mapping[str, Sequence[Bin]]
+    ) -> dict[str, ScaledModel]:
+        """Of models that are not known yet, what the usage log has taught. Half a second for each that has a day of it:
+        not for an event loop.
+        """
+        made = {}
+        for card in cards:
+            if card.model in self._models:
+                continue
+            target = self._told_targets.get(card.application, card.limits.least)
+            new = ScaledModel(card, target, self._store.cold_starts(card.model), now_s)
+            for told in past.get(card.model, ()):
+                new.autoscaler.recall(told.at_s, told.end_s, told.requests / told.seconds)
+            made[card.model] = new
+        return made
+
+    def replace_models(self, cards: Sequence[ScalingCard], now_s: float, new: Mapping[str, ScaledModel]) -> None:
+        """Models that stay keep what was learned of them; new limits hold at once."""
         models = {}
         for card in cards:
-            known = self._models.get(card.model)
-            if known is None:
-                target = self._told_targets.get(card.application, card.limits.least)
-                known = ScaledModel(card, target, self._store.cold_starts(card.model), now_s)
-                for told in past.get(card.model, ()):
-                    known.autoscaler.recall(told.at_s, told.end_s, told.requests / told.seconds)
+            known = self._models[card.model] if card.model in self._models else new[card.model]
             known.change_card(card, now_s)
             models[card.model] = known
         self._models = models

@@ -12,13 +12,13 @@ from typing import Any
 import ray
 
 from cluster.autoscaler.demand import Demand
-from deployments.scaled_model import ScalingCard
+from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
-from deployments.usage_log import Bin, UsageLogError, bins, opened
+from deployments.usage_log import UsageLogError, bins, opened
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class State:
         self._store.replace_catalogue(user_config["models"])
         self._limits = user_config["limits"]
         cards = [ScalingCard.of(card) for card in user_config["models"]]
-        past = await asyncio.to_thread(self._past_of, [card.model for card in cards])
-        self._scaling.replace_models(cards, time.time(), past)
+        new = await asyncio.to_thread(self._newcomers, cards)
+        self._scaling.replace_models(cards, time.time(), new)
         await self._tell_targets()
         await self._publish()
         if self._deciding is None:
@@ -129,15 +129,16 @@ class State:
             self._changes += 1
             self._changed.notify_all()
 
-    def _past_of(self, models: Sequence[str]) -> dict[str, list[Bin]]:
-        """Of those that nothing is known of yet, what came yesterday and since."""
+    def _newcomers(self, cards: Sequence[ScalingCard]) -> dict[str, ScaledModel]:
+        """Those that nothing is known of yet, with what came yesterday and since."""
         now_s = time.time()
-        new = [model for model in models if model not in self._scaling.models()]
+        new = [card.model for card in cards if card.model not in self._scaling.models()]
         try:
-            return {model: list(bins(self._usage_path, model, now_s - PAST_S, now_s)) for model in new}
+            past = {model: list(bins(self._usage_path, model, now_s - PAST_S, now_s)) for model in new}
         except UsageLogError as error:
             logger.error("the autoscaler begins without a past: %s", error)
-            return {}
+            past = {}
+        return self._scaling.newcomers(cards, now_s, past)
 
     async def _decide_for_ever(self) -> None:
         """Nothing that fails here ends it: counts stay as they are until the next time."""

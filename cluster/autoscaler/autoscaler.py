@@ -58,7 +58,7 @@ class Autoscaler:
 
     def recall(self, from_s: float, to_s: float, requests_per_s: float) -> None:
         """What came in an earlier life, oldest first."""
-        self._forecast.recall(from_s, to_s, requests_per_s)
+        self._forecast.recall(from_s, to_s, requests_per_s, max(LEAST_HORIZON_S, self.cold_start.expected_s))
 
     def decide(self, seen: Observation) -> Decision:
         interval_s = max(1e-3, seen.now_s - seen.since_s, seen.demand.seconds)

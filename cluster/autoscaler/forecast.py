@@ -27,6 +27,7 @@ MEDIAN_OF_SQUARED_NORMAL = 0.455
 DAY_S = 86_400.0
 BINS_OF_DAY = 288
 DAY_RATIO = 2.0
+RECALLED_PART = 0.5
 
 
 class Segment(NamedTuple):
@@ -93,23 +94,36 @@ class Forecast:
         self._outlook: Outlook | None = None
         self._before: Outlook | None = None
         self._misses = Misses()
+        self._untold: list[tuple[float, float]] = []
 
     def add(self, now_s: float, value: float, variance: float, horizon_s: float) -> None:
         """`horizon_s`: how far ahead is asked for; twice as far it looks back."""
+        self._remember_day(now_s, value)
+        self._look(now_s, value, variance, horizon_s)
+
+    def recall(self, from_s: float, to_s: float, value: float, horizon_s: float) -> None:
+        """What came before there was anybody to look, oldest first: of use as the same time yesterday, and to know what
+        forecasts of it would have missed.
+        """
+        at_s = from_s
+        while at_s < to_s:
+            self._remember_day(at_s, value)
+            at_s += self._day_s / BINS_OF_DAY
+        self._untold.append((to_s - from_s, value))
+        seconds = sum(lasted_s for lasted_s, _ in self._untold)
+        if seconds >= RECALLED_PART * horizon_s:
+            came = sum(lasted_s * rate for lasted_s, rate in self._untold)
+            self._look(to_s, came / seconds, max(1.0, came) / seconds**2, horizon_s)
+            self._untold = []
+
+    def _look(self, now_s: float, value: float, variance: float, horizon_s: float) -> None:
         self._samples.append((now_s, value, variance))
         while self._samples[0][0] < now_s - 2 * horizon_s:
             self._samples.popleft()
-        self._remember_day(now_s, value)
         parts, noise = last_parts(list(self._samples))
         self._before, self._outlook = self._outlook, Outlook(parts, now_s, noise)
         expected = max(self.mean(0.0), self.mean(horizon_s))
         self._misses.look(now_s, self._outlook.mean_at(0.0), expected, horizon_s)
-
-    def recall(self, from_s: float, to_s: float, value: float) -> None:
-        """What came before there was anybody to look: of use as the same time yesterday."""
-        while from_s < to_s:
-            self._remember_day(from_s, value)
-            from_s += self._day_s / BINS_OF_DAY
 
     def mean(self, ahead_s: float) -> float:
         if self._outlook is None:

@@ -40,7 +40,8 @@ arrived met the SLO, which after a step is the time to recover. `flaps`: changes
   and the policy was tuned on it too.
 - `servegen m-large`: days 8 to 10 of its 14 (the policy was tuned on days 3 to 5), lengths 10 times longer up to 32,000
   tokens (TTFT SLO 15 s), its rate scaled to need 4 to 20 replicas, and played 6 times faster: three days are 12 hours,
-  and a cold start of 90 s is what 9 minutes are to the real ones. "Yesterday" is 4 hours ago; the first day has none.
+  and a cold start of 90 s is what 9 minutes are to the real ones. "Yesterday" is 4 hours ago: `baryon` begins with the
+  usage log of day 7, as it does when a cluster starts again; no other policy has a use for one.
 
 """
 Rows = list[dict[str, Any]]

@@ -9,11 +9,12 @@ faster, days and all. Cold starts are not: 90 s are what nine minutes are to the
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.simulator.scaling.protocol import Protocol
-from cluster.simulator.scaling.workload import Workload, of_trace
+from cluster.simulator.scaling.workload import Workload, of_trace, past_of
 from cluster.simulator.trace import open_trace
 
 COLD_STARTS_S = (90, 30, 180)
@@ -64,10 +65,13 @@ def of_traces(traces: Path, made: Path, days: tuple[int, int] = TESTED_ON_DAYS) 
                 f"azure conversation, cold start {cold_start_s} s", _workload(longer, cold_start_s, 1.0, AZURE_TTFT_MS)
             )
     if (traces / f"{SERVEGEN}_rate.csv").exists():
+        before = _heavier_servegen(traces, made, (days[0] - 1, days[0]))
+        past = past_of(open_trace(before), SERVEGEN_SPEEDUP, DAY_S)
         heavier = _heavier_servegen(traces, made, days)
         for cold_start_s in COLD_STARTS_S:
             name = f"servegen m-large, cold start {cold_start_s} s"
-            yield Named(name, _workload(heavier, cold_start_s, SERVEGEN_SPEEDUP, SERVEGEN_TTFT_MS))
+            workload = _workload(heavier, cold_start_s, SERVEGEN_SPEEDUP, SERVEGEN_TTFT_MS)
+            yield Named(name, replace(workload, past=past))
 
 
 def _workload(trace: Path, cold_start_s: int, speedup: float, ttft_ms: float) -> Workload:

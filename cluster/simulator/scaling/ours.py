@@ -22,6 +22,8 @@ class Baryon:
         self._meter = DemandMeter(site.router, Random(site.seed))  # noqa: S311
         goal = Goal(promise, Limits(counts.min, counts.max))
         self._autoscaler = Autoscaler(goal, ColdStart(), day_s=DAY_S / site.workload.speedup)
+        for from_s, to_s, requests_per_s in site.workload.past:
+            self._autoscaler.recall(from_s, to_s, requests_per_s)
         self.decisions: list[Decision] = []
 
     def initial(self) -> int:

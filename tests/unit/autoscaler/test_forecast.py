@@ -71,3 +71,16 @@ def test_one_sample_is_a_level() -> None:
     (part,), _ = last_parts([(0.0, 3.0, 1.0)])
     assert (part.probability, part.segment.level, part.segment.slope) == (1.0, 3.0, 0.0)
     assert Forecast().quantile(100.0, 0.9) == 0
+
+
+def test_surges_of_the_past_are_reckoned_with_from_the_first_look() -> None:
+    """Every half an hour came twice as much for five minutes."""
+    calm, forecast = Forecast(), Forecast()
+    for number in range(24 * 360):
+        surges = number % 180 < 30
+        forecast.recall(10.0 * number, 10.0 * (number + 1), 2.0 if surges else 1.0, HORIZON_S)
+        calm.recall(10.0 * number, 10.0 * (number + 1), 1.0, HORIZON_S)
+    for known in (calm, forecast):
+        known.add(DAY_S + INTERVAL_S, 1.0, 0.01, HORIZON_S)
+    assert forecast.quantile(HORIZON_S, 0.99) >= 1.9
+    assert calm.quantile(HORIZON_S, 0.99) < 1.6

@@ -48,7 +48,7 @@ class World:
         self.site = Site({"GPU": gpus}, "head")
         self.scaling = Scaling(kept.store, kept.usage, {})
         self.cards = cards
-        self.scaling.replace_models(cards, self.now_s, {})
+        self.scaling.replace_models(cards, self.now_s, self.scaling.newcomers(cards, self.now_s, {}))
         self.rows: dict[str, list[dict[str, Any]]] = {card.model: [] for card in cards}
         self.born = 0
         self.comes = True
@@ -155,7 +155,7 @@ def test_a_restart_of_state_keeps_counts_and_cold_starts(kept: Kept) -> None:
     world = World(kept, CHAT)
     before = world.run(120, chat=BUSY)["chat"]
     again = Scaling(kept.store, kept.usage, world.scaling.targets())
-    again.replace_models([CHAT], world.now_s, {})
+    again.replace_models([CHAT], world.now_s, again.newcomers([CHAT], world.now_s, {}))
     assert again.targets() == {"chat-app": before}
     assert again.view()["chat"]["cold_start_s"] == 20
 
@@ -299,7 +299,9 @@ def test_after_a_restart_the_same_time_yesterday_is_known(kept: Kept) -> None:
     asked: dict[bool, float] = {}
     for remembers in (True, False):
         scaling = Scaling(kept.store, kept.usage, {})
-        scaling.replace_models([CHAT], rush_s - 600 + 86_400, {"chat": past} if remembers else {})
+        now_s = rush_s - 600 + 86_400
+        new = scaling.newcomers([CHAT], now_s, {"chat": past} if remembers else {})
+        scaling.replace_models([CHAT], now_s, new)
         now_s = rush_s - 600 + 86_400
         for _ in range(110):
             now_s += TICK_S
