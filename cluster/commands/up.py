@@ -24,6 +24,8 @@ from cluster.bring_up import (
 from cluster.commands.output import BAD_INPUT, DOES_NOT_FIT, FAILED, NOT_RUNNING, EventPrinter, console, fail
 from cluster.config import BaryonConfig
 from cluster.config_file import ConfigError, load_config
+from cluster.exposure import NobodyMayCall
+from cluster.key_desk import KeyDeskError
 from cluster.ray_head import RayStartError
 from cluster.run_folder import RunFolder, RunRecord, default_run_folder
 from cluster.serve_api import ServeApiError
@@ -58,6 +60,8 @@ def up(
         check_before_start(settings, folder)
     except BringUpError as error:
         fail(str(error), DOES_NOT_FIT)
+    except (NobodyMayCall, KeyDeskError) as error:
+        fail(str(error), BAD_INPUT)
     if detach:
         _up_detached(settings, folder, name)
         return
@@ -152,6 +156,8 @@ def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]
         apply_config(settings, folder, record, EventPrinter())
     except DoesNotFit as error:
         fail(str(error), DOES_NOT_FIT)
+    except NobodyMayCall as error:
+        fail(str(error), BAD_INPUT)
     except (BringUpError, ServeApiError) as error:
         fail(str(error), FAILED)
 
