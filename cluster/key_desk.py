@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 from cluster.audited import actor
 from cluster.live_state import LiveState
 from cluster.run_folder import RunRecord
+from deployments.key_administration import KeyRefused
 from deployments.key_changes import KeyChange, Refused
-from deployments.key_store import KeyRefused, KeyStore, SecretLost
+from deployments.key_store import KeyStore, SecretLost
 from deployments.tenant_registry import listing
 
 T = TypeVar("T")

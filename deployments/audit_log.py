@@ -20,6 +20,9 @@ CREATE TRIGGER IF NOT EXISTS audit_stays BEFORE UPDATE ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit log is only ever added to'); END;
 CREATE TRIGGER IF NOT EXISTS audit_is_kept BEFORE DELETE ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit log is only ever added to'); END;
+CREATE TRIGGER IF NOT EXISTS audit_is_not_replaced BEFORE INSERT ON audit
+WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'the audit log is only ever added to'); END;
 CREATE TABLE IF NOT EXISTS audited_config (one INTEGER PRIMARY KEY CHECK (one = 1), document BLOB NOT NULL);
 """
 

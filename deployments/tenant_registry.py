@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from deployments.gateway.tenants.keyring import KeyPage
+from deployments.key_administration import KeyRefused, settings_of
 from deployments.key_changes import KeyChange, Refused
-from deployments.key_store import KeyRefused, KeyStore, settings_of
+from deployments.key_store import KeyStore
 
 WATCH_TIMEOUT_S = 20.0
 FILE_IS_READ_AGAIN_S = 1.0

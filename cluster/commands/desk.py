@@ -13,7 +13,7 @@ from cluster.commands.output import BAD_INPUT, FAILED, fail
 from cluster.commands.up import read_config
 from cluster.key_desk import KeyDesk, KeyDeskError, key_desk
 from cluster.run_folder import default_run_folder
-from deployments.key_store import KeyRefused
+from deployments.key_administration import KeyRefused
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Config = Annotated[

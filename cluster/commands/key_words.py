@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.key_changes import LIMITS
 
-DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
+DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 KEY_ID = re.compile(r"(?:baryon_)?([0-9a-f]{16})(?:_.*)?")
 
