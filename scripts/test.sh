@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# All tests, with real engines; sets up what is missing. Arguments go to pytest.
+# Style and types, then all tests, with real engines; sets up what is missing. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh --dev
-exec .venv/bin/python -m pytest -m "not verify" --durations=10 "$@"
+scripts/lint.sh
+
+tests() { .venv/bin/python -m pytest "$@" || [ $? -eq 5 ]; }  # 5: the arguments name none of this kind
+tests -q -n 3 -m "not verify and not engine and not cluster" --durations=10 "$@"
+tests -m "not verify and (engine or cluster)" --durations=30 "$@"
