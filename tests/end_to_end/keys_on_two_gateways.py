@@ -67,6 +67,7 @@ def seen_on_all(clients: list[httpx.Client], is_so: Callable[[httpx.Client], boo
 def check_keys(cluster: ClusterProcess, pids: set[int], state_pid: int) -> None:
     with one_client_each(cluster, pids) as clients:
         assert all(status_of(client, None) == 200 for client in clients), "without keys, anyone"
+        check_address(cluster)
         key, key_id = created(cluster)
         seen_on_all(clients, lambda client: status_of(client, key) == 200 and status_of(client, None) == 401)
         assert status_of(clients[0], key, header="x-api-key") == 200
@@ -95,6 +96,15 @@ def check_keys(cluster: ClusterProcess, pids: set[int], state_pid: int) -> None:
     ]
     metadata = cluster.live.first_replica("sim")
     check_nowhere(cluster, [key, new_key, metadata["token"]])
+
+
+def check_address(cluster: ClusterProcess) -> None:
+    """Nobody has a key yet, so an address that others reach is not opened."""
+    wide = cluster.folder / "wide.yaml"
+    wide.write_text(cluster.config.read_text().replace("gateway: {", "gateway: {host: 0.0.0.0, "))
+    refused = cluster.run("apply", str(wide))
+    assert refused.returncode == 2, refused.stderr
+    assert "baryon keys create" in refused.stderr
 
 
 def created(cluster: ClusterProcess) -> tuple[str, str]:
