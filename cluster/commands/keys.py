@@ -19,7 +19,9 @@ TENANT_NAME = re.compile(r"[\w.@-]{1,64}")
 keys = typer.Typer(help="API keys and what their tenants may do.", no_args_is_help=True)
 
 Limit = Annotated[str | None, typer.Option(metavar="N|none", help="For each model apart, over all gateways.")]
-Priority = Annotated[int | None, typer.Option(help="Of those who wait, a higher one goes first; 0 unless said.")]
+Priority = Annotated[
+    int | None, typer.Option(min=-1000, max=1000, help="Of those who wait, a higher one goes first; 0 unless said.")
+]
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="One it may ask for; again for more. Without any: all.")
 ]

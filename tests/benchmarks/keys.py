@@ -1,9 +1,10 @@
-"""What 100,000 keys cost: `python -m tests.benchmarks.keys [--json OUT]`.
+"""What 100,000 keys cost: `python -m tests.benchmarks.keys [--cluster] [--json OUT]`.
 
 A store with 100,000 keys of 10,000 tenants. Reload: every page read from it, pickled and unpickled as on the way from
 state to a gateway, and adopted; the longest that one page holds the gateway's loop is told apart. A look-up: a key
 checked, or refused. Head to tenant: what the gateway does for a request with a key, twice (before and after its body),
-with the salt for the prefix cache. Medians of rounds; memory is the keyring's own.
+with the salt for the prefix cache. Medians of rounds; memory is the keyring's own. With `--cluster` also a reload from
+the state deployment of a running cluster, by the call that gateways make.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from deployments.gateway.tenants.door import Door
 from deployments.gateway.tenants.keyring import Keyring
 from deployments.key_changes import CreateKey
 from deployments.key_store import KeyStore
+from tests.end_to_end.cluster_process import ClusterProcess
 
 KEYS, TENANTS = 100_000, 10_000
 ROUNDS, LOOKUPS = 9, 2_000
@@ -50,6 +52,23 @@ def reload(store: KeyStore) -> tuple[Keyring, float, float]:
         longest_ms = max(longest_ms, (time.perf_counter() - at_s) * 1_000)
         revision = int(keyring.version.partition(".")[2])
     return keyring, time.perf_counter() - started_s, longest_ms
+
+
+def reload_from_cluster_s(state_path: Path) -> float:
+    """By the median."""
+    text = f"state: {{path: {state_path}}}\nmodels: [{{name: sim, engine: simulated, profile: instant}}]\n"
+    cluster, took_s = ClusterProcess(text), []
+    try:
+        cluster.start()
+        state = cluster.live._handle("State", "state")
+        for _ in range(ROUNDS):
+            keyring, started_s = Keyring(), time.perf_counter()
+            while not keyring.is_known:
+                keyring.adopt(state.watch_keys.remote(keyring.version).result(timeout_s=10))
+            took_s.append(time.perf_counter() - started_s)
+    finally:
+        cluster.remove()
+    return statistics.median(took_s)
 
 
 def median_us(once: Callable[[str], object], keys: list[str]) -> float:
@@ -95,9 +114,15 @@ def report(store: KeyStore, keys: list[str]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--cluster", action="store_true")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
-        told = report(*filled_store(Path(folder) / "state.sqlite"))
+        state_path = Path(folder) / "state.sqlite"
+        store, keys = filled_store(state_path)
+        told = report(store, keys)
+        store.close()
+        if arguments.cluster:
+            told["reload_from_cluster_s"] = reload_from_cluster_s(state_path)
     print(json.dumps(told, indent=1))
     if arguments.json:
         arguments.json.write_text(json.dumps(told, indent=1) + "\n")

@@ -66,7 +66,9 @@ async def test_without_a_good_key_there_is_nothing_but_a_401(
 
 
 @pytest.mark.parametrize(
-    "header", [f"authorization: Bearer {KEY}", f"AUTHORIZATION: bearer  {KEY} ", f"x-api-key: {KEY}"]
+    "header",
+    [f"authorization: Bearer {KEY}", f"AUTHORIZATION: bearer  {KEY} ", f"x-api-key: {KEY}"],
+    ids=["openai", "in other letters", "anthropic"],
 )
 async def test_a_good_key_is_taken_from_openais_and_anthropics_clients(
     start_engine: StartEngine, open_stand: OpenStand, header: str
