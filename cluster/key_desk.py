@@ -2,13 +2,12 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cluster.audited import actor
 from cluster.live_state import LiveState
-from cluster.run_folder import RunRecord
 from deployments.key_administration import KeyRefused
 from deployments.key_changes import KeyChange, Refused
 from deployments.key_store import KeyStore, SecretLost
@@ -77,17 +76,21 @@ class FileDesk:
 
 
 @contextmanager
-def key_desk(running: RunRecord | None, state_path: Path) -> Iterator[KeyDesk]:
-    """Of the cluster that runs, or of the state file if none does.
+def key_desk(gcs_address: str | None, state_path: Path) -> Iterator[KeyDesk]:
+    """Of the cluster that runs there, or of the state file if none does.
 
     Raises:
         KeyDeskError: see there.
     """
-    if running is None:
+    if gcs_address is None:
         with _opened(state_path) as store:
             yield FileDesk(store)
         return
-    with LiveState(running.gcs_address) as state:
+    with ExitStack() as stack:
+        try:
+            state = stack.enter_context(LiveState(gcs_address))
+        except (ConnectionError, RuntimeError, TimeoutError) as error:
+            raise KeyDeskError(f"the Ray cluster does not answer: {error}") from None
         yield RunningDesk(state)
 
 

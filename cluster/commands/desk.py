@@ -12,6 +12,7 @@ from cluster.commands.key_words import KeyWordError
 from cluster.commands.output import BAD_INPUT, FAILED, fail
 from cluster.commands.up import read_config
 from cluster.key_desk import KeyDesk, KeyDeskError, key_desk
+from cluster.kuberay import RAYS_OWN_ADDRESS, belongs_to_kuberay
 from cluster.run_folder import default_run_folder
 from deployments.key_administration import KeyRefused
 
@@ -26,7 +27,9 @@ def desk_of(config: Path | None) -> Iterator[KeyDesk]:
     """Exits with `BAD_INPUT` if what is asked for cannot be, and with `FAILED` if there is nobody to ask."""
     folder = default_run_folder()
     record = folder.read()
-    running = record if record is not None and head_of(record) is not None else None
+    running = record.gcs_address if record is not None and head_of(record) is not None else None
+    if running is None and belongs_to_kuberay():
+        running = RAYS_OWN_ADDRESS
     state_path = read_config(config)[0].state.path if config is not None else None
     try:
         with key_desk(running, state_path or folder.state_path) as desk:

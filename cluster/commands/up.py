@@ -26,6 +26,7 @@ from cluster.config import BaryonConfig
 from cluster.config_file import ConfigError, load_config
 from cluster.exposure import NobodyMayCall
 from cluster.key_desk import KeyDeskError, keys_exist_in
+from cluster.kuberay import belongs_to_kuberay
 from cluster.ray_head import RayStartError
 from cluster.run_folder import RunFolder, RunRecord, default_run_folder
 from cluster.serve_api import ServeApiError
@@ -141,7 +142,7 @@ def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]
 
     Example: baryon apply baryon.yaml
     """
-    if os.environ.get("RAY_CLUSTER_NAME") or os.environ.get("KUBERAY_GEN_RAY_START_CMD"):
+    if belongs_to_kuberay():
         fail(
             "this cluster belongs to KubeRay: the chart's serveConfigV2 is what it runs, and would undo this change. "
             "Change the chart's values and run `helm upgrade`.",

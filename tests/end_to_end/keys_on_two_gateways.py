@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +15,7 @@ import orjson
 import psutil
 
 from cluster.key_desk import RunningDesk
+from cluster.run_folder import RunFolder
 from deployments.gateway.tenants.api_key import fingerprint, new_api_key
 from deployments.key_changes import RevokeKey, RotateKey, SetLimits
 from tests.end_to_end.cluster_process import ClusterProcess
@@ -70,6 +73,7 @@ def check_keys(cluster: ClusterProcess, pids: set[int], state_pid: int) -> None:
         check_address(cluster)
         key, key_id = created(cluster)
         seen_on_all(clients, lambda client: status_of(client, key) == 200 and status_of(client, None) == 401)
+        check_in_a_pod(cluster, key_id)
         assert status_of(clients[0], key, header="x-api-key") == 200
         assert status_of(clients[0], key[:-1] + ("A" if key[-1] != "A" else "B")) == 401
 
@@ -105,6 +109,18 @@ def check_address(cluster: ClusterProcess) -> None:
     refused = cluster.run("apply", str(wide))
     assert refused.returncode == 2, refused.stderr
     assert "baryon keys create" in refused.stderr
+
+
+def check_in_a_pod(cluster: ClusterProcess, key_id: str) -> None:
+    """On KubeRay there is no record of a run; the cluster is the one that Ray itself is in."""
+    record = RunFolder(cluster.folder / "run").read()
+    assert record is not None
+    pod = {"KUBERAY_GEN_RAY_START_CMD": "ray start", "RAY_ADDRESS": record.gcs_address}
+    command = [sys.executable, "-m", "cluster.cli", "keys", "list", "--json"]
+    environment = {**cluster.environment, **pod, "BARYON_RUN_DIR": str(cluster.folder / "pod")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [key["id"] for key in orjson.loads(done.stdout)["keys"]] == [key_id]
 
 
 def created(cluster: ClusterProcess) -> tuple[str, str]:
