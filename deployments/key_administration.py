@@ -9,7 +9,8 @@ import orjson
 
 from deployments.audit_log import AuditLog
 from deployments.gateway.tenants.api_key import digest
-from deployments.gateway.tenants.tenant import ANYONE, Limits, Tenant
+from deployments.gateway.tenants.keyring import tenant_of_row
+from deployments.gateway.tenants.tenant import ANYONE, Tenant
 from deployments.key_changes import LIMITS, CreateKey, KeyChange, RevokeKey, RotateKey, SetLimits
 
 
@@ -143,5 +144,4 @@ def settings_of(tenant: Tenant) -> dict[str, Any]:
 
 
 def tenant_of(row: Any) -> Tenant:
-    models = None if row["models"] is None else frozenset(orjson.loads(row["models"]))
-    return Tenant(row["name"], Limits(**{name: row[name] for name in LIMITS}), row["priority"], models)
+    return tenant_of_row((row["name"], *(row[name] for name in LIMITS), row["priority"], row["models"]))

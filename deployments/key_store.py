@@ -12,7 +12,7 @@ from deployments.cluster_secret import ClusterSecret, cluster_secret, secret_pat
 from deployments.gateway.tenants.keyring import KeyPage
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.key_administration import KeyAdministration, tenant_of
-from deployments.key_changes import KeyChange
+from deployments.key_changes import LIMITS, KeyChange
 
 REVISIONS_PER_PAGE = 5_000
 
@@ -120,12 +120,12 @@ class KeyStore:
         """What changed in the revisions that follow, as many as a page has. From 0 on, what a new gateway needs."""
         last = self.revision
         until = min(last, revision + REVISIONS_PER_PAGE)
-        span = (revision, until)
-        rows = self._connection.execute(
-            "SELECT id, digest, tenant, expires_at_s, revoked_at_s FROM api_key WHERE revision > ? AND revision <= ?",
-            span,
-        ).fetchall()
-        tenants = self._connection.execute("SELECT * FROM tenant WHERE revision > ? AND revision <= ?", span)
+        plain = self._connection.cursor()
+        plain.row_factory = None
+
+        def rows(what: str) -> list[Any]:
+            return plain.execute(f"SELECT {what} AND revision > ? AND revision <= ?", (revision, until)).fetchall()
+
         return KeyPage(
             version=f"{epoch}.{until}",
             begins_anew=revision == 0,
@@ -133,9 +133,9 @@ class KeyStore:
             keys_exist=self.keys_exist(),
             pepper=self._secret.pepper,
             salt_secret=self._secret.salt,
-            tenants=tuple(map(tenant_of, tenants)),
-            keys=tuple(tuple(row)[:4] for row in rows if row["revoked_at_s"] is None),
-            revoked=tuple(row["id"] for row in rows if row["revoked_at_s"] is not None),
+            tenants=rows(f"name, {', '.join(LIMITS)}, priority, models FROM tenant WHERE TRUE"),
+            keys=rows("id, digest, tenant, expires_at_s FROM api_key WHERE revoked_at_s IS NULL"),
+            revoked=[row[0] for row in rows("id FROM api_key WHERE revoked_at_s IS NOT NULL")],
         )
 
     def audit(self, limit: int) -> list[dict[str, Any]]:

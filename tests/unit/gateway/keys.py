@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+import orjson
+
 from deployments.gateway.tenants.api_key import digest, fingerprint, id_of, new_api_key
-from deployments.gateway.tenants.keyring import KeyPage, Keyring
+from deployments.gateway.tenants.keyring import KeyPage, Keyring, TenantRow
 from deployments.gateway.tenants.tenant import Tenant
 
 PEPPER = b"pepper of this cluster"
@@ -38,9 +40,18 @@ def page(
         keys_exist=True,
         pepper=PEPPER,
         salt_secret=SALT_SECRET,
-        tenants=tuple(set(keys.values())),
-        keys=tuple(rows),
+        tenants=list(map(tenant_row, set(keys.values()))),
+        keys=rows,
         revoked=revoked,
+    )
+
+
+def tenant_row(tenant: Tenant) -> TenantRow:
+    limits = tenant.limits
+    models = None if tenant.models is None else orjson.dumps(sorted(tenant.models))
+    return (
+        *(tenant.name, limits.requests_per_minute, limits.tokens_per_minute),
+        *(limits.concurrent_requests, limits.tokens_per_day, tenant.priority, models),
     )
 
 
