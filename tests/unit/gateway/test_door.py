@@ -270,3 +270,22 @@ async def test_a_key_is_in_no_log_and_no_answer(
     for key in (KEY, unknown):
         assert key not in told
         assert key[24:] not in told
+
+
+async def test_each_request_on_a_connection_shows_its_own_key(start_engine: StartEngine, open_stand: OpenStand) -> None:
+    gateway = await open_stand(await start_engine(unary(b"{}")), keyring=keyring_of({KEY: ACME}))
+    client = await gateway.client()
+    shown = f"x-api-key: {KEY}\r\n"
+    client.send(post(headers=shown) + post() + get("/v1/models", shown) + get("/v1/models"))
+    assert [(await client.answer()).status for _ in range(4)] == [200, 401, 200, 401]
+
+
+async def test_a_web_page_that_may_call_can_read_that_it_needs_a_key(open_stand: OpenStand) -> None:
+    settings = GatewaySettings(cors_origins=["https://good.example"])
+    gateway = await open_stand(keyring=keyring_of({KEY: ACME}), settings=settings)
+    page_header = "origin: https://good.example\r\n"
+    answer = await gateway.ask(post(body=b"a" * 100_000, headers=page_header))
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (401, "https://good.example")
+    asks_first = page_header + "access-control-request-method: POST\r\naccess-control-request-headers: x-api-key\r\n"
+    allowed = await gateway.ask(get("/v1/models", asks_first, method="OPTIONS"))
+    assert (allowed.status, allowed.headers["access-control-allow-headers"]) == (200, "x-api-key")
