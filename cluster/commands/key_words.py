@@ -51,8 +51,8 @@ def limit_or_none(words: str) -> int | None:
     """
     if words.lower() == "none":
         return None
-    if not re.fullmatch(r"[1-9][0-9]{0,14}", words):
-        raise KeyWordError(f"{words!r} is neither a count from 1 on nor `none`")
+    if not re.fullmatch(r"0|[1-9][0-9]{0,14}", words):
+        raise KeyWordError(f"{words!r} is neither a count nor `none`")
     return int(words)
 
 

@@ -71,7 +71,7 @@ def test_rotate_revoke_and_limit() -> None:
     [
         (("create", "--tenant", "a b"), "a tenant's name has"),
         (("create", "--tenant", "anyone"), "another name"),
-        (("create", "--tenant", "a", "--requests-per-minute", "0"), "neither a count"),
+        (("create", "--tenant", "a", "--requests-per-minute", "-1"), "neither a count"),
         (("create", "--tenant", "a", "--tokens-per-day", "9" * 5000), "neither a count"),
         (("create", "--tenant", "a", "--expires", "soon"), "nor a date"),
         (("create", "--tenant", "a", "--expires", "2001-01-01"), "not in the future"),
