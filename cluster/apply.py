@@ -5,6 +5,7 @@ from typing import Any
 
 from cluster.bring_up import BringUpError, Event, OnEvent, auto_device, placement_of, schema_for, wait_until_serving
 from cluster.config import BaryonConfig
+from cluster.exposure import check_keys
 from cluster.live_state import LiveState
 from cluster.placement import Node
 from cluster.rollout import changes, put_back, rollouts
@@ -23,12 +24,14 @@ def apply_config(config: BaryonConfig, folder: RunFolder, record: RunRecord, on_
 
     Raises:
         DoesNotFit: nothing was changed.
+        NobodyMayCall: keys are needed and there is none; nothing was changed.
         BringUpError: an application failed; the message has the cause, and what serves now.
         ServeApiError: the dashboard refused or did not answer.
     """
     api = ServeApi(record.dashboard_url)
     with LiveState(record.gcs_address) as state:
         nodes, free = state.nodes(), state.free_nodes()
+        check_keys(config.gateway, keys_exist=state.keys()["keys_exist"])
     refusal = placement_of(config, nodes, auto_device(nodes))
     if refusal is not None:
         raise DoesNotFit(refusal.message)

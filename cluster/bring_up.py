@@ -12,7 +12,10 @@ from typing import Any
 
 import psutil
 
+from cluster.audited import actor
 from cluster.config import BaryonConfig, Replicas
+from cluster.exposure import check_keys
+from cluster.key_desk import keys_exist_in
 from cluster.live_state import LiveState
 from cluster.placement import Node, Refusal, largest_node_gpus
 from cluster.plan import plan_placement
@@ -56,6 +59,8 @@ OnEvent = Callable[[Event], None]
 def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
     """Raises:
     BringUpError: already running, the port is taken, the certificate is none, or a replica cannot be placed.
+    NobodyMayCall: keys are needed and there is none.
+    KeyDeskError: the state file cannot be used.
     """
     record = folder.read()
     if record is not None and head_of(record) is not None:
@@ -63,6 +68,7 @@ def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
             f"a cluster is already running from {folder.path} (endpoint {record.gateway_url}). "
             "Use `baryon apply` to change it, `baryon down` to end it, or BARYON_RUN_DIR for a second one."
         )
+    check_keys(config.gateway, keys_exist=keys_exist_in(config.state.path or folder.state_path))
     if config.gateway.tls is not None:
         try:
             server_context(config.gateway.tls.certificate, config.gateway.tls.key)
@@ -133,6 +139,7 @@ def schema_for(config: BaryonConfig, folder: RunFolder, nodes: list[Node]) -> di
         engine_host="127.0.0.1",
         auto_device=auto_device(nodes),
         largest_node_gpus=largest_node_gpus(nodes),
+        changed_by=actor(),
     )
     return serve_schema(config, where)
 

@@ -2,10 +2,12 @@
 
 import typer
 
+from cluster.commands.audit import audit
 from cluster.commands.backtest import backtest
 from cluster.commands.bench import bench
 from cluster.commands.chat import chat
 from cluster.commands.doctor import doctor
+from cluster.commands.keys import keys
 from cluster.commands.plan import plan
 from cluster.commands.simulate import simulate
 from cluster.commands.status import status
@@ -18,9 +20,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, apply, chat, plan, doctor, backtest):
+for command in (up, down, status, apply, chat, plan, doctor, backtest, audit):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(keys, name="keys")
 app.add_typer(simulate, name="simulate")
 
 

@@ -31,6 +31,7 @@ class GatewayConfig(Section):
 
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what the gateway knows.
     `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
+    `require_keys`: auto: as soon as there is a key, and where other machines reach `host`; or always.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +46,7 @@ class GatewayConfig(Section):
     extra_body_fields: list[str] = Field(default_factory=list)
     media_hosts: list[str] = Field(default_factory=list)
     cors_origins: list[str] = Field(default_factory=list)
+    require_keys: Literal["auto", "always"] = "auto"
     tls: TlsConfig | None = None
 
     @field_validator("extra_body_fields")

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.placement import Node
 from cluster.ray_head import ENVIRONMENT
+from deployments.key_changes import KeyChange, Refused
 
 CALL_TIMEOUT_S = 5.0
 
@@ -57,6 +58,21 @@ class LiveState:
         call = self._handle("State", "state").decisions.remote(model, limit, changes_only)
         decisions: list[dict[str, Any]] = call.result(timeout_s=CALL_TIMEOUT_S)
         return decisions
+
+    def keys(self) -> dict[str, Any]:
+        """Keys without their secrets, tenants, and whether there has ever been a key."""
+        keys: dict[str, Any] = self._handle("State", "state").keys.remote().result(timeout_s=CALL_TIMEOUT_S)
+        return keys
+
+    def change_keys(self, change: KeyChange, actor: str) -> dict[str, Any] | Refused:
+        call = self._handle("State", "state").change_keys.remote(change, actor)
+        made: dict[str, Any] | Refused = call.result(timeout_s=CALL_TIMEOUT_S)
+        return made
+
+    def audit(self, limit: int) -> list[dict[str, Any]]:
+        """Newest first."""
+        rows: list[dict[str, Any]] = self._handle("State", "state").audit.remote(limit).result(timeout_s=CALL_TIMEOUT_S)
+        return rows
 
     def first_replica(self, application: str) -> dict[str, Any]:
         """What the application's replica tells gateways: its URL and token among others."""

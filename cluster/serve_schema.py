@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.audited import without_secrets
 from cluster.config import BaryonConfig, ModelConfig, application_name
 from cluster.placement import nodes_per_replica, replica_resources, replica_shape
 from engine.launch import Device
@@ -22,7 +23,7 @@ STOP_MARGIN_S = 20.0
 class Surroundings:
     """Where things are on the machines that run this cluster. `engine_host` is the address engines listen on.
 
-    `largest_node_gpus` decides which replicas span nodes."""
+    `largest_node_gpus` decides which replicas span nodes. `changed_by`: for the audit log."""
 
     state_path: Path
     store_folder: Path
@@ -30,6 +31,7 @@ class Surroundings:
     engine_host: str
     auto_device: Device
     largest_node_gpus: float
+    changed_by: str = "unknown"
 
 
 def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
@@ -72,6 +74,8 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "user_config": {
                     "models": [_card(model, where) for model in config.models],
+                    "gateway": without_secrets(config.gateway.model_dump(mode="json")),
+                    "changed_by": where.changed_by,
                     "limits": {
                         "max_gpus": config.ray.max_gpus,
                         "reserved_cpus": SMALL_CPUS * (config.gateway.processes + 1),
@@ -98,6 +102,7 @@ def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
         "priority": model.priority,
         "needs": {"GPU": sum(gpus for gpus, _ in shape.bundles), "CPU": sum(cpus for _, cpus in shape.bundles)},
         "drain_timeout_s": model.drain_timeout_s,
+        "settings": without_secrets(model.model_dump(mode="json")),
     }
 
 

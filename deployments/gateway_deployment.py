@@ -17,6 +17,8 @@ from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.keyring import Keyring
+from deployments.key_follower import follow_keys
 from deployments.membership import Membership
 from deployments.router_metrics import RouterMetrics
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
@@ -41,16 +43,19 @@ class GatewayDeployment:
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
-        self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, certificate)
+        keyring, keys_are_known = Keyring(), asyncio.Event()
+        self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, keyring, certificate)
         self._state: DeploymentHandle | None = None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
         self._ready_models: frozenset[str] = frozenset()
         self._following = asyncio.create_task(self._follow_state())
+        self._following_keys = asyncio.create_task(follow_keys(keyring, keys_are_known))
         self._publishing = asyncio.create_task(self._publish_metrics())
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         await self._first_snapshot.wait()
+        await keys_are_known.wait()
         await self._first_replicas()
         await self._gateway.start(host, port)
 
@@ -69,6 +74,7 @@ class GatewayDeployment:
             return
         await self._drain()
         self._following.cancel()
+        self._following_keys.cancel()
         self._publishing.cancel()
         self._reporting.cancel()
         await self._membership.close()

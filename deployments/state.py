@@ -12,12 +12,15 @@ from typing import Any
 import ray
 
 from cluster.autoscaler.demand import Demand
+from deployments.gateway.tenants.keyring import KeyPage
+from deployments.key_changes import KeyChange, Refused
 from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
+from deployments.tenant_registry import TenantRegistry
 from deployments.usage_log import UsageLogError, bins, opened
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ class State:
     def __init__(self, path: str) -> None:
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))
+        self._tenants = TenantRegistry(Path(path))
         self._usage_path = Path(path).with_name(USAGE_LOG)
         self._usage = opened(self._usage_path)
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
@@ -55,7 +59,8 @@ class State:
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """`user_config["models"]` is the catalogue: `baryon apply` changes it without restarting anything."""
-        self._store.replace_catalogue(user_config["models"])
+        self._tenants.note_config(user_config)
+        self._store.replace_catalogue([{k: v for k, v in m.items() if k != "settings"} for m in user_config["models"]])
         self._limits = user_config["limits"]
         cards = [ScalingCard.of(card) for card in user_config["models"]]
         new = await asyncio.to_thread(self._newcomers, cards)
@@ -87,6 +92,19 @@ class State:
             "scaling": self._scaling.view(),
             "drains": self._store.drains(),
         }
+
+    async def watch_keys(self, known_version: str) -> KeyPage:
+        """What changed of keys and tenants, apart from `watch`: there may be many, and they seldom change."""
+        return await self._tenants.watch(known_version)
+
+    async def change_keys(self, change: KeyChange, actor: str) -> dict[str, Any] | Refused:
+        return await self._tenants.change(change, actor)
+
+    async def keys(self) -> dict[str, Any]:
+        return self._tenants.listing()
+
+    async def audit(self, limit: int) -> list[dict[str, Any]]:
+        return self._tenants.audit(limit)
 
     async def decisions(self, model: str, limit: int = DECISIONS_SHOWN, changes_only: bool = False) -> list[Any]:
         """The autoscaler's, newest first, each with what it saw and why."""
@@ -185,4 +203,5 @@ class State:
         if hasattr(self, "_store"):
             self._store.close()
             self._scaling_store.close()
+            self._tenants.close()
             self._usage.close()

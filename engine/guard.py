@@ -5,12 +5,12 @@ vLLM adds it by `--middleware engine.guard.RouteGuard`. vLLM's own API key leave
 """
 
 import asyncio
-import hmac
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from engine.internal_token import is_token
 from engine.request_feed import DISPATCH_HEADER, RequestFeed, Subscription, Told
 
 Scope = MutableMapping[str, Any]
@@ -51,7 +51,7 @@ class RouteGuard:
 
     def __init__(self, app: Application) -> None:
         self._app = app
-        self._token = os.environ["BARYON_INTERNAL_TOKEN"].encode()
+        self._secret = os.environ["BARYON_INTERNAL_TOKEN"]
         self._in_flight = 0
         self._is_draining = False
         self._feed = RequestFeed()
@@ -78,9 +78,7 @@ class RouteGuard:
             await _respond(send, 404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
 
     def _has_token(self, scope: Scope) -> bool:
-        return any(
-            name == TOKEN_HEADER and hmac.compare_digest(value, self._token) for name, value in scope.get("headers", ())
-        )
+        return any(name == TOKEN_HEADER and is_token(self._secret, value) for name, value in scope.get("headers", ()))
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
         told = self._feed.began(next((value for name, value in scope["headers"] if name == DISPATCH_HEADER), None))

@@ -3,13 +3,14 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import httpx
 
 from engine.engine_process import EngineProcess
 from engine.failure import EngineFailed, Failure
 from engine.health import Observation
+from engine.internal_token import token_now
 from engine.launch import EngineLaunch
 
 READY_POLL_S = 0.2
@@ -22,6 +23,17 @@ CACHE_CONFIG = re.compile(r"^vllm:cache_config_info\{(.*)\} ", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
+class Shown(httpx.Auth):
+    """The internal token of the hour in which a request is sent."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["x-baryon-internal-token"] = token_now(self._secret).decode()
+        yield request
+
+
 class EngineProbe:
     """An HTTP client to one engine's private port."""
 
@@ -31,7 +43,7 @@ class EngineProbe:
         self._pools = launch.engine_args.get("runner") == "pooling"
         self._client = httpx.AsyncClient(
             base_url=self.url,
-            headers={"x-baryon-internal-token": launch.internal_token},
+            auth=Shown(launch.internal_token),
             timeout=PROBE_TIMEOUT_S,
             trust_env=False,
         )

@@ -23,6 +23,7 @@ from cluster.config_file import parse_config
 from cluster.live_state import LiveState
 from cluster.run_folder import RunFolder, RunRecord, store_folder
 from cluster.serve_api import ServeApi
+from engine.internal_token import token_now
 from engine.launch import EngineLaunch
 from engine.memory_budget import GIB
 from engine.weights.source import parse_source
@@ -132,7 +133,7 @@ def _engine_target(record: RunRecord) -> Target:
     with LiveState(record.gcs_address) as state:
         replica = state.first_replica(MODEL)
     host, port = replica["url"].removeprefix("http://").split(":")
-    return Target("direct", host, int(port), (("x-baryon-internal-token", replica["token"]),))
+    return Target("direct", host, int(port), (("x-baryon-internal-token", token_now(replica["token"]).decode()),))
 
 
 def write_json(document: dict[str, Any], path: Path) -> None:

@@ -1,5 +1,6 @@
 """`baryon chat`: talk to a model in the terminal."""
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -27,11 +28,14 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
 ) -> None:
-    """Talk to a model; answers stream. Ctrl-D ends a conversation.
+    """Talk to a model; answers stream. Ctrl-D ends a conversation. A key is taken from BARYON_API_KEY.
 
     Example: baryon chat "What is the capital of France?"
     """
-    with httpx.Client(base_url=endpoint or _local_endpoint(), timeout=TIMEOUT, trust_env=False) as client:
+    key = os.environ.get("BARYON_API_KEY")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    url = endpoint or _local_endpoint()
+    with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False) as client:
         try:
             name = model or _first_model(client)
             parameters = {"model": name, "temperature": temperature, "max_tokens": max_tokens}
@@ -89,7 +93,10 @@ def _message(body: bytes) -> str:
 
 
 def _first_model(client: httpx.Client) -> str:
-    models = client.get("/v1/models").raise_for_status().json()["data"]
+    answer = client.get("/v1/models")
+    if answer.is_error:
+        raise ChatError(_message(answer.content))
+    models = answer.json()["data"]
     if not models:
         raise ChatError("nothing is served yet")
     return str(models[0]["id"])

@@ -24,6 +24,9 @@ from cluster.bring_up import (
 from cluster.commands.output import BAD_INPUT, DOES_NOT_FIT, FAILED, NOT_RUNNING, EventPrinter, console, fail
 from cluster.config import BaryonConfig
 from cluster.config_file import ConfigError, load_config
+from cluster.exposure import NobodyMayCall
+from cluster.key_desk import KeyDeskError, keys_exist_in
+from cluster.kuberay import belongs_to_kuberay
 from cluster.ray_head import RayStartError
 from cluster.run_folder import RunFolder, RunRecord, default_run_folder
 from cluster.serve_api import ServeApiError
@@ -58,6 +61,8 @@ def up(
         check_before_start(settings, folder)
     except BringUpError as error:
         fail(str(error), DOES_NOT_FIT)
+    except (NobodyMayCall, KeyDeskError) as error:
+        fail(str(error), BAD_INPUT)
     if detach:
         _up_detached(settings, folder, name)
         return
@@ -80,7 +85,7 @@ def _up_in_foreground(settings: BaryonConfig, folder: RunFolder, name: str, stop
         with running_cluster(settings, folder, name, printer) as record:
             longest_s = max((model.start_timeout_s for model in settings.models), default=60.0) + 60
             wait_until_serving(record, printer, longest_s)
-            _greet(settings, record)
+            _greet(settings, record, has_keys=keys_exist_in(settings.state.path or folder.state_path))
             while head_of(record) is not None:
                 time.sleep(HEAD_POLL_S)
             fail("Ray's head process is gone; see the log in " + str(folder.ray_folder), FAILED)
@@ -137,7 +142,7 @@ def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]
 
     Example: baryon apply baryon.yaml
     """
-    if os.environ.get("RAY_CLUSTER_NAME") or os.environ.get("KUBERAY_GEN_RAY_START_CMD"):
+    if belongs_to_kuberay():
         fail(
             "this cluster belongs to KubeRay: the chart's serveConfigV2 is what it runs, and would undo this change. "
             "Change the chart's values and run `helm upgrade`.",
@@ -152,20 +157,26 @@ def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]
         apply_config(settings, folder, record, EventPrinter())
     except DoesNotFit as error:
         fail(str(error), DOES_NOT_FIT)
+    except NobodyMayCall as error:
+        fail(str(error), BAD_INPUT)
     except (BringUpError, ServeApiError) as error:
         fail(str(error), FAILED)
 
 
-def _greet(settings: BaryonConfig, record: RunRecord) -> None:
+def _greet(settings: BaryonConfig, record: RunRecord, *, has_keys: bool) -> None:
     model = settings.models[0].name if settings.models else "MODEL"
     url = record.gateway_url
     console.print(f"\n[bold green]Serving at {url}/v1[/bold green]   Ray dashboard: {record.dashboard_url}\n")
+    header, key, imports = "", '"none"', ""
+    if has_keys:
+        header, imports = """-H "Authorization: Bearer $BARYON_API_KEY" """, "import os\n\n"
+        key = 'os.environ["BARYON_API_KEY"]'
     sys.stdout.write(
-        f"""curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{{
+        f"""curl -s {url}/v1/chat/completions {header}-H 'Content-Type: application/json' -d '{{
   "model": "{model}", "messages": [{{"role": "user", "content": "What is the capital of France?"}}], "temperature": 0}}'
 
-from openai import OpenAI
-client = OpenAI(base_url="{url}/v1", api_key="none")
+{imports}from openai import OpenAI
+client = OpenAI(base_url="{url}/v1", api_key={key})
 answer = client.chat.completions.create(
     model="{model}", messages=[{{"role": "user", "content": "What is the capital of France?"}}], temperature=0)
 print(answer.choices[0].message.content)

@@ -15,6 +15,7 @@ from deployments.gateway.errors import (
     GatewayError,
     engine_error,
     method_not_allowed,
+    model_not_for,
     model_not_found,
     route_not_found,
     shutting_down,
@@ -26,13 +27,16 @@ from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
-from deployments.gateway.tenants.tenant import ANYONE
+from deployments.gateway.tenants.door import OPEN_ROUTES, Door
+from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EnginePool
 from deployments.gateway.waiting_room import WaitingRoom
 from engine.guard import GENERATION_ROUTES
 
 INFERENCE_ROUTES = frozenset(path for _, path in GENERATION_ROUTES)
 MODEL_ROUTE = b"/v1/models/"
+NOBODY = Tenant("nobody", models=frozenset())
+AUTHENTICATE: Headers = [(b"www-authenticate", b"Bearer")]
 JSON: Headers = [(b"content-type", b"application/json")]
 
 
@@ -44,10 +48,12 @@ class GatewayApp:
         settings: Callable[[], GatewaySettings],
         replicas: ReplicaTable,
         catalogue: Catalogue,
+        door: Door,
         random: Random | None = None,
     ) -> None:
         self._replicas = replicas
         self._catalogue = catalogue
+        self.door = door
         self._pool = EnginePool()
         self._reader = RequestReader(settings)
         self.routers = ModelRouters(random)
@@ -60,16 +66,21 @@ class GatewayApp:
 
     def handle(self, request: ClientRequest, response: Response) -> None:
         """Route on the raw path; what is not listed does not exist."""
+        try:
+            tenant = self._tenant(request)
+        except GatewayError as error:
+            response.send_error(error, AUTHENTICATE if error.status == 401 else [])
+            return
         if request.path in INFERENCE_ROUTES:
             if request.method == b"POST":
-                task = asyncio.get_running_loop().create_task(self._infer(request, response, now_ms()))
+                task = asyncio.get_running_loop().create_task(self._infer(request, response, tenant, now_ms()))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             else:
                 response.send_error(method_not_allowed("POST"), [(b"allow", b"POST")])
             return
         try:
-            answer = self._read_only(request.path)
+            answer = self._read_only(request.path, tenant)
         except GatewayError as error:
             response.send_error(error, [])
             return
@@ -89,16 +100,22 @@ class GatewayApp:
         meters = {card.name: self.routers.of(card).meter for card in self._catalogue.cards()}
         return {name: meter.take(self.room.take_wanting(name), at_ms) for name, meter in meters.items()}
 
-    async def _infer(self, request: ClientRequest, response: Response, arrived_ms: float) -> None:
+    def _tenant(self, request: ClientRequest) -> Tenant:
+        """Raises:
+        GatewayError: nobody that may ask for this.
+        """
+        if request.refusal is not None:
+            raise request.refusal
+        return NOBODY if request.path in OPEN_ROUTES else self.door.tenant(request.headers)
+
+    async def _infer(self, request: ClientRequest, response: Response, tenant: Tenant, arrived_ms: float) -> None:
         request_id = f"req-{secrets.token_hex(12)}".encode()
         answer = Answer(response, request.path, response_headers(request, request_id))
         try:
-            asked = await self._reader.read(request.path, request.body, cache_salt=None)
+            asked = await self._reader.read(request.path, request.body, self.door.cache_salt(tenant))
             request.body = b""
-            card = self._catalogue.get(asked.model)
-            if card is None:
-                raise model_not_found(asked.model, self._catalogue.names())
-            await Inference(self._backends, card, asked, ANYONE, request, answer, request_id, arrived_ms).run()
+            card = self._card(asked.model, tenant)
+            await Inference(self._backends, card, asked, tenant, request, answer, request_id, arrived_ms).run()
         except GatewayError as error:
             if not response.client_is_gone:
                 answer.fail(error)
@@ -106,23 +123,32 @@ class GatewayApp:
             answer.fail(engine_error())
             raise
 
-    def _read_only(self, path: bytes) -> object:
+    def _card(self, name: str, tenant: Tenant) -> ModelCard:
+        """Raises:
+        GatewayError: 404, there is no such model for this tenant.
+        """
+        card = self._catalogue.get(name)
+        if card is not None and tenant.may_use(name):
+            return card
+        names = tuple(filter(tenant.may_use, self._catalogue.names()))
+        raise model_not_found(name, names) if tenant.models is None else model_not_for(name, names)
+
+    def _read_only(self, path: bytes, tenant: Tenant) -> object:
         """Raises:
         GatewayError: no such route or model.
         """
         if path == b"/v1/models":
-            return {"object": "list", "data": [self._model_object(card) for card in self._catalogue.cards()]}
+            return {"object": "list", "data": [self._model_object(card) for card in self._cards(tenant)]}
         if path.startswith(MODEL_ROUTE):
-            name = path.removeprefix(MODEL_ROUTE).decode("utf-8", "replace")
-            card = self._catalogue.get(name)
-            if card is None:
-                raise model_not_found(name, self._catalogue.names())
-            return self._model_object(card)
-        if path in (b"/health", b"/-/healthz"):
+            return self._model_object(self._card(path.removeprefix(MODEL_ROUTE).decode("utf-8", "replace"), tenant))
+        if path in OPEN_ROUTES:
             if self.draining:
                 raise shutting_down()
-            return {"status": "ok", "ready_replicas": {n: len(self._replicas.of(n)) for n in self._catalogue.names()}}
+            return {"status": "ok"}
         raise route_not_found()
+
+    def _cards(self, tenant: Tenant) -> list[ModelCard]:
+        return [card for card in self._catalogue.cards() if tenant.may_use(card.name)]
 
     def _model_object(self, card: ModelCard) -> dict[str, object]:
         replicas = self._replicas.of(card.name)

@@ -58,6 +58,37 @@ def model_not_found(name: str, known: Sequence[str]) -> GatewayError:
     return GatewayError(404, "model_not_found", f"The model '{name}' does not exist. {hint}", "model")
 
 
+def model_not_for(name: str, allowed: Sequence[str]) -> GatewayError:
+    """As OpenAI says it: 404, and the same whether the model exists or not."""
+    name, names = name[:LONGEST_NAME_SHOWN], ", ".join(allowed) or "none"
+    message = f"The model '{name}' does not exist, or your key does not allow it. Available: {names}."
+    return GatewayError(404, "model_not_found", message, "model")
+
+
+def key_missing() -> GatewayError:
+    message = "An API key is needed: 'Authorization: Bearer KEY', or 'x-api-key: KEY'."
+    return GatewayError(401, "missing_api_key", message)
+
+
+def key_refused() -> GatewayError:
+    return GatewayError(401, "invalid_api_key", "The API key is wrong, expired or revoked.")
+
+
+def no_key_exists() -> GatewayError:
+    message = "An API key is needed here, and none exists yet. The operator makes one with `baryon keys create`."
+    return GatewayError(401, "missing_api_key", message)
+
+
+def two_credentials() -> GatewayError:
+    message = "'Authorization' and 'x-api-key' have different keys. Send one of them."
+    return GatewayError(400, "two_credentials", message)
+
+
+def keys_unknown() -> GatewayError:
+    message = "This gateway has not yet been told which API keys there are. Try again in 1 s."
+    return GatewayError(503, "keys_unknown", message, retry_after_s=1)
+
+
 def route_not_found() -> GatewayError:
     return GatewayError(404, "unknown_url", "There is no such route. GET /v1/models lists what is served.")
 

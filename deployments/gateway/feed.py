@@ -12,6 +12,7 @@ from deployments.gateway.feed_account import HASH_BYTES, FeedAccount, FeedAnswer
 from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.upstream import engine_address
 from engine.guard import FEED_ROUTE, TOKEN_HEADER
+from engine.internal_token import token_now
 from engine.request_feed import MAX_DISPATCH_BYTES, NO_BLOCKS
 
 logger = logging.getLogger(__name__)
@@ -159,5 +160,5 @@ class Follower:
 def _request(gateway_id: str, source: Source) -> bytes:
     (method, path), (host, _) = FEED_ROUTE, engine_address(source.url)
     target = b"%b?gateway=%b" % (path, gateway_id.encode())
-    token = b"%b: %b" % (TOKEN_HEADER, source.token.encode())
+    token = b"%b: %b" % (TOKEN_HEADER, token_now(source.token))
     return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n\r\n" % (method.encode(), target, host.encode(), token)

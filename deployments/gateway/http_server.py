@@ -16,6 +16,7 @@ from typing import cast
 
 import httptools
 
+from deployments.gateway.client_connections import ClientConnections
 from deployments.gateway.errors import GatewayError, body_too_large, internal_error, request_timeout
 from deployments.gateway.settings import GatewaySettings
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PIPELINED = 8
 MAX_HEADERS = 100
+UNIQUE_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 HOST = re.compile(rb"[\w.:\[\]-]{1,255}", re.ASCII)
 LINGER_S = 5.0
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -34,7 +36,10 @@ Headers = list[Header]
 
 @dataclass(slots=True)
 class ClientRequest:
-    """A whole request. `path` is the raw target up to `?`; header names are lower-case."""
+    """A whole request. `path` is the raw target up to `?`; header names are lower-case.
+
+    `refusal`: what its head was refused for. Its body was then let go as it came.
+    """
 
     method: bytes
     path: bytes
@@ -42,6 +47,7 @@ class ClientRequest:
     body: bytes
     keep_alive: bool
     is_http_1_1: bool
+    refusal: GatewayError | None = None
 
 
 class Response:
@@ -124,46 +130,20 @@ class Response:
 
 
 Handler = Callable[[ClientRequest, Response], None]
-
-
-class ClientConnections(set["ClientConnection"]):
-    """The open connections of one server."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.are_leaving = False
-        self._waiting: list[asyncio.Future[None]] = []
-
-    def leave(self) -> None:
-        """Each closes after an answer whose head says so, or when its client has long been silent: no request is lost
-        to a connection that closes as it comes.
-        """
-        self.are_leaving = True
-        for connection in list(self):
-            connection.leave()
-
-    def remove_closed(self, connection: "ClientConnection") -> None:
-        self.discard(connection)
-        if not self:
-            for future in self._waiting:
-                if not future.done():
-                    future.set_result(None)
-
-    async def emptied(self) -> None:
-        """Wait until no connection is open."""
-        while self:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            await future
+CheckHead = Callable[[bytes, dict[bytes, bytes]], GatewayError | None]
 
 
 class ClientConnection(asyncio.Protocol):
     """Parses requests, bounds them in size, number and time, and hands them on one after another."""
 
     def __init__(
-        self, handler: Handler, settings: Callable[[], GatewaySettings], connections: "ClientConnections"
+        self,
+        handler: Handler,
+        settings: Callable[[], GatewaySettings],
+        connections: ClientConnections,
+        check_head: CheckHead,
     ) -> None:
-        self._handler = handler
+        self._handler, self._check_head_of = handler, check_head
         self._settings = settings()
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -183,6 +163,8 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._bodiless_bytes = 0
         self._body: bytes | bytearray = b""
+        self._body_bytes = 0
+        self._refusal: GatewayError | None = None
         self._head_is_complete = False
         self._in_message = False
 
@@ -205,9 +187,9 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         try:
-            headers, body_bytes = self._headers, len(self._body)
+            headers, body_bytes = self._headers, self._body_bytes
             self._parser.feed_data(data)
-            if self._in_message and headers is self._headers and body_bytes == len(self._body):
+            if self._in_message and headers is self._headers and body_bytes == self._body_bytes:
                 self._check_bodiless(len(data))
         except GatewayError as error:
             self._refuse(error)
@@ -231,7 +213,7 @@ class ClientConnection(asyncio.Protocol):
         if self._head_is_complete:
             return
         name = name.lower()
-        if name in self._headers and name in (b"host", b"content-length", b"transfer-encoding", b"authorization"):
+        if name in self._headers and name in UNIQUE_HEADERS:
             raise GatewayError(400, "duplicate_header", "A header that must be unique came twice.")
         self._headers[name] = value
 
@@ -264,12 +246,16 @@ class ClientConnection(asyncio.Protocol):
         length = self._headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._settings.max_body_bytes:
             raise body_too_large(self._settings.max_body_bytes)
+        self._refusal = self._check_head_of(self._url.partition(b"?")[0], self._headers)
         if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._current is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        if len(self._body) + len(body) > self._settings.max_body_bytes:
+        self._body_bytes += len(body)
+        if self._body_bytes > self._settings.max_body_bytes:
             raise body_too_large(self._settings.max_body_bytes)
+        if self._refusal is not None:
+            return
         if not self._body:
             self._body = body
         elif isinstance(self._body, bytearray):
@@ -288,6 +274,7 @@ class ClientConnection(asyncio.Protocol):
             body=bytes(self._body),
             keep_alive=is_http_1_1 and self._parser.should_keep_alive(),
             is_http_1_1=is_http_1_1,
+            refusal=self._refusal,
         )
         self._expect_message()
         if self._current is None and not self._queue and not self._is_stalled:

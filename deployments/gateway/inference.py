@@ -170,7 +170,7 @@ class Inference:
         catalogue, name = self._backends.catalogue, self._card.name
         card = catalogue.get(name)
         if card is None:
-            raise model_not_found(name, catalogue.names())
+            raise model_not_found(name, tuple(filter(self._tenant.may_use, catalogue.names())))
         self._card = card
 
     def _may_be_admitted(self) -> bool:

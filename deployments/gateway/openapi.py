@@ -23,6 +23,7 @@ REQUIRED: dict[bytes, list[str]] = {
 }
 STATUSES = {
     400: "A field is wrong, unknown or not taken from clients; `param` names it.",
+    401: "An API key is needed, or the one sent is wrong, expired or revoked.",
     403: "A web page whose origin the operator has not allowed.",
     404: "No such model, or one that does not serve this route.",
     405: "Another method is meant.",

@@ -21,6 +21,7 @@ from deployments.gateway.http_server import Headers
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection
 from engine.guard import LEAVING
+from engine.internal_token import token_now
 
 Outcome = Literal["completed", "refused", "failed", "client_gone", "not_started", "broken", "timed_out"]
 RELAYED_HEADERS = frozenset({b"content-type", b"retry-after"})
@@ -171,9 +172,9 @@ def _json_object(body: bytes) -> dict[str, object] | None:
     return document if isinstance(document, dict) else None
 
 
-def engine_request(path: bytes, body: bytes, host: str, token: str, request_id: bytes, dispatch: bytes) -> bytes:
+def engine_request(path: bytes, body: bytes, host: str, secret: str, request_id: bytes, dispatch: bytes) -> bytes:
     """The bytes sent to an engine. None of the client's own headers go along; `dispatch` is for other gateways."""
     return (
         b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\nx-baryon-internal-token: %b\r\n"
         b"x-request-id: %b\r\nx-baryon-dispatch: %b\r\ncontent-length: %d\r\n\r\n%b"
-    ) % (path, host.encode(), token.encode(), request_id, dispatch, len(body), body)
+    ) % (path, host.encode(), token_now(secret), request_id, dispatch, len(body), body)

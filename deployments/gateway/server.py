@@ -8,11 +8,15 @@ from deployments.gateway.app import GatewayApp
 from deployments.gateway.browsers import Browsers
 from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
+from deployments.gateway.client_connections import ClientConnections
 from deployments.gateway.feed import Feeds
-from deployments.gateway.http_server import ClientConnection, ClientConnections
+from deployments.gateway.http_server import ClientConnection
 from deployments.gateway.listener import listening_socket, stop_listening
+from deployments.gateway.local_address import is_local
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.door import Door
+from deployments.gateway.tenants.keyring import Keyring
 
 BACKLOG = 2048
 LAST_WORDS_S = 1.0
@@ -26,11 +30,14 @@ class Gateway:
         settings: GatewaySettings,
         replicas: ReplicaTable,
         catalogue: Catalogue,
+        keyring: Keyring,
         certificate: Certificate | None = None,
     ) -> None:
         self.settings = settings
         self._certificate = certificate
-        self.app = GatewayApp(lambda: self.settings, replicas, catalogue)
+        self._is_local = False
+        door = Door(keyring, lambda: self.settings.require_keys == "always" or not self._is_local)
+        self.app = GatewayApp(lambda: self.settings, replicas, catalogue, door)
         self._browsers = Browsers(self.app.handle, lambda: self.settings)
         self._replicas = replicas
         self._feeds = Feeds(self.app.routers.gateway_id, self.app.routers)
@@ -42,9 +49,12 @@ class Gateway:
         """Raises:
         OSError: the address cannot be bound.
         """
+        self._is_local = is_local(host)
         self._listener = listening_socket(host, port, shared=True)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: ClientConnection(self._browsers.handle, lambda: self.settings, self._connections),
+            lambda: ClientConnection(
+                self._browsers.handle, lambda: self.settings, self._connections, self.app.door.refusal
+            ),
             sock=self._listener,
             backlog=BACKLOG,
             ssl=self._certificate.context if self._certificate else None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class GatewaySettings:
 
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what `body_rules` takes.
     `media_hosts`: from where images and the like may be fetched. `cors_origins`: whose pages may call from a browser.
+    `require_keys`: auto: as soon as there is a key, and on an address that other machines reach; or always.
     """
 
     connect_timeout_s: float = 2.0
@@ -31,3 +33,4 @@ class GatewaySettings:
     extra_body_fields: Collection[str] = ()
     media_hosts: Collection[str] = ()
     cors_origins: Collection[str] = ()
+    require_keys: Literal["auto", "always"] = "auto"

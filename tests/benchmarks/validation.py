@@ -23,6 +23,7 @@ from cluster.simulator.summary import percentile
 from cluster.simulator.trace_request import TraceRequest
 from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
+from engine.internal_token import token_now
 from engine.launch import EngineLaunch
 from engine.memory_budget import GIB
 from engine.probe import EngineProbe
@@ -135,7 +136,7 @@ async def compare(trace: Path, requests: int, rate_req_s: float) -> dict[str, ob
             await probe.wait_ready(process, 240)
             tokens = await probe.kv_cache_tokens()
             assert tokens is not None, "the engine does not tell the size of its cache"
-            headers = {"x-baryon-internal-token": asked.internal_token}
+            headers = {"x-baryon-internal-token": token_now(asked.internal_token).decode()}
 
             def ask(jobs: list[Job]) -> "asyncio.Future[list[Measured]]":
                 return asyncio.ensure_future(play(probe.url, MODEL, jobs, headers))

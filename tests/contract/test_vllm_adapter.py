@@ -24,6 +24,7 @@ from engine.failure import Failure
 from engine.guard import GENERATION_ROUTES
 from engine.health import HealthLimits, Observation
 from engine.health_watch import failure_of
+from engine.internal_token import token_now
 from engine.launch import EngineLaunch
 from engine.memory_budget import GIB
 from engine.probe import RUNNING, STEPS, WAITING, EngineProbe
@@ -33,7 +34,7 @@ from engine.weights.source import parse_source
 from engine.weights.store import ModelStore
 
 pytestmark = pytest.mark.engine
-TOKEN = {"x-baryon-internal-token": "test"}
+TOKEN = {"x-baryon-internal-token": token_now("test").decode()}
 MODEL = "tiny-random-llama"
 MAX_MODEL_LEN = 8192
 CHUNK_TOKENS = 128

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from cluster.run_folder import store_folder
+from engine.internal_token import token_now
 from engine.probe import parse_metrics
 from engine.process_tree import Member, is_alive
 from tests.end_to_end.cluster_process import ClusterProcess
@@ -35,7 +36,7 @@ def ask(cluster: ClusterProcess, model: str, max_tokens: int = 4) -> httpx.Respo
 
 def running(replica: dict[str, Any]) -> int:
     """Requests that the engine itself says it runs, asked past the gateway."""
-    headers = {"x-baryon-internal-token": replica["token"]}
+    headers = {"x-baryon-internal-token": token_now(replica["token"]).decode()}
     text = httpx.get(f"{replica['url']}/metrics", headers=headers, timeout=20).text
     return parse_metrics(text, 0.0).running or 0
 

@@ -10,6 +10,7 @@ from cluster.run_folder import store_folder
 from deployments.replica import free_port
 from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
+from engine.internal_token import token_now
 from engine.launch import EngineLaunch
 from engine.memory_budget import GIB
 from engine.probe import EngineProbe
@@ -46,7 +47,7 @@ async def test_tp3_answers_as_tp1_does(cluster: ClusterProcess, tmp_path: Path) 
     try:
         await probe.wait_ready(engine, 240)
         assert sum("Worker_TP" in member.title for member in engine.members()) == 3
-        headers = {"x-baryon-internal-token": "test"}
+        headers = {"x-baryon-internal-token": token_now("test").decode()}
         async with httpx.AsyncClient(base_url=probe.url, headers=headers, timeout=120) as client:
             three = (await client.post("/v1/chat/completions", json=QUESTION)).json()["choices"][0]["message"][
                 "content"

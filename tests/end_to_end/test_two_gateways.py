@@ -10,6 +10,7 @@ import pytest
 
 from engine.process_tree import is_alive
 from tests.end_to_end.cluster_process import ClusterProcess
+from tests.end_to_end.keys_on_two_gateways import check_keys
 
 pytestmark = pytest.mark.cluster
 
@@ -72,6 +73,12 @@ def test_a_killed_gateway_comes_back_while_the_other_answers(small: ClusterProce
         assert time.monotonic() < deadline_s
         assert ask(small) == 200
     assert all(ask(small) == 200 for _ in range(20))
+
+
+def test_keys_count_on_both_within_two_seconds_and_are_nowhere_to_be_read(small: ClusterProcess) -> None:
+    """From here on this cluster asks for keys."""
+    pids = {a["name"]: {r["pid"] for r in a["replicas"]} for a in small.status()["applications"]}
+    check_keys(small, pids["gateway"], pids["state"].pop())
 
 
 def test_a_killed_raylet_leaves_no_engine(small: ClusterProcess) -> None:

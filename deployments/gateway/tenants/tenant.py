@@ -22,5 +22,8 @@ class Tenant:
     priority: int = 0
     models: frozenset[str] | None = None
 
+    def may_use(self, model: str) -> bool:
+        return self.models is None or model in self.models
+
 
 ANYONE = Tenant("anyone")

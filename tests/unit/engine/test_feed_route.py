@@ -14,12 +14,13 @@ from starlette.applications import Starlette
 
 from engine import request_feed
 from engine.guard import RouteGuard
+from engine.internal_token import token_now
 from engine.simulated.api import SimulatedApi
 from engine.simulated.core import SimulatedEngine
 from engine.simulated.profiles import get_profile
 from tests.unit.engine.loopback import DEADLINE_S, Serving, serving
 
-TOKEN = {"x-baryon-internal-token": "good"}
+TOKEN = {"x-baryon-internal-token": token_now("good").decode()}
 DISPATCH = {**TOKEN, "x-baryon-dispatch": "g1 r1 100 40 -"}
 
 
@@ -189,7 +190,8 @@ async def test_who_does_not_read_is_cut_off(inner: Inner, monkeypatch: pytest.Mo
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", engine.port))
-        slow.sendall(b"GET /-/feed?gateway=slow HTTP/1.1\r\nhost: e\r\nx-baryon-internal-token: good\r\n\r\n")
+        token = token_now("good")
+        slow.sendall(b"GET /-/feed?gateway=slow HTTP/1.1\r\nhost: e\r\nx-baryon-internal-token: %b\r\n\r\n" % token)
         told = guard._feed.began(b"g1 open 1 0 -")
         assert told is not None
         async with asyncio.timeout(DEADLINE_S):

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 from engine.guard import GENERATION_ROUTES, RouteGuard
+from engine.internal_token import token_now
+
+GOOD = token_now("good")
 
 
 class Inner:
@@ -31,7 +34,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> tuple[RouteGuard, Inner]:
 
 
 async def call(
-    guard: RouteGuard, method: str, path: str, token: bytes | None = b"good", raw: bytes | None = None
+    guard: RouteGuard, method: str, path: str, token: bytes | None = GOOD, raw: bytes | None = None
 ) -> tuple[int, bytes]:
     headers = [(b"x-baryon-internal-token", token)] if token is not None else []
     sent: list[dict[str, Any]] = []
@@ -49,7 +52,7 @@ async def test_a_listed_route_with_the_token_goes_through(guarded: tuple[RouteGu
     assert (await call(guarded[0], "GET", "/metrics"))[0] == 200
 
 
-@pytest.mark.parametrize("token", [None, b"", b"bad", b"goodx", b"goo"])
+@pytest.mark.parametrize("token", [None, b"", b"bad", b"good", GOOD + b"x", GOOD[:-1], GOOD.upper()])
 async def test_without_the_token_nothing_exists(guarded: tuple[RouteGuard, Inner], token: bytes | None) -> None:
     for path in ("/v1/completions", "/-/load", "/health"):
         assert (await call(guarded[0], "POST", path, token))[0] == 404
@@ -98,7 +101,7 @@ async def test_load_tells_the_generations_inside_and_only_those(guarded: tuple[R
 
 
 async def test_a_websocket_does_not_reach_the_engine(guarded: tuple[RouteGuard, Inner]) -> None:
-    headers = [(b"x-baryon-internal-token", b"good")]
+    headers = [(b"x-baryon-internal-token", GOOD)]
     scope = {"type": "websocket", "path": "/v1/realtime", "raw_path": b"/v1/realtime", "headers": headers}
 
     async def ignore(_: Any) -> None:

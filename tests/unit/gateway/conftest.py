@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.keyring import Keyring
 from tests.unit.gateway.harness import OpenStand, Stand, stand
 from tests.unit.gateway.scripted_engine import Script, ScriptedEngine
 
@@ -31,8 +32,12 @@ async def open_stand() -> AsyncIterator[OpenStand]:
     async with AsyncExitStack() as stack:
 
         async def start(
-            *engines: ScriptedEngine, max_in_flight: int = 8, settings: GatewaySettings | None = None
+            *engines: ScriptedEngine,
+            max_in_flight: int = 8,
+            settings: GatewaySettings | None = None,
+            keyring: Keyring | None = None,
         ) -> Stand:
-            return await stack.enter_async_context(stand(engines, max_in_flight, settings or GatewaySettings()))
+            opened = stand(engines, max_in_flight, settings or GatewaySettings(), keyring)
+            return await stack.enter_async_context(opened)
 
         yield start

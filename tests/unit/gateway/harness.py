@@ -12,6 +12,8 @@ from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.keyring import Keyring
+from tests.unit.gateway.keys import no_keys
 from tests.unit.gateway.scripted_engine import ScriptedEngine
 
 MODEL = "llama-3-8b"
@@ -153,12 +155,12 @@ OpenStand = Callable[..., Awaitable[Stand]]
 
 @asynccontextmanager
 async def stand(
-    engines: Sequence[ScriptedEngine], max_in_flight: int, settings: GatewaySettings
+    engines: Sequence[ScriptedEngine], max_in_flight: int, settings: GatewaySettings, keyring: Keyring | None = None
 ) -> AsyncIterator[Stand]:
     replicas, catalogue = ReplicaTable(), Catalogue()
     replicas.update(MODEL, [replica_info(f"r{index}", engine, max_in_flight) for index, engine in enumerate(engines)])
     catalogue.replace({MODEL: ModelCard(MODEL, "vllm", not_ready="replica 1 of 1: load, 40 s.")})
-    gateway = Gateway(settings, replicas, catalogue)
+    gateway = Gateway(settings, replicas, catalogue, keyring or no_keys())
     await gateway.start("127.0.0.1", 0)
     opened = Stand(gateway, replicas, catalogue)
     try:

@@ -20,6 +20,7 @@ from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, Client, get, post, replica_info
+from tests.unit.gateway.keys import no_keys
 from tests.unit.gateway.scripted_engine import EVENT_STREAM, Exchange
 
 
@@ -70,7 +71,7 @@ async def speaking(tmp_path: Path) -> AsyncIterator[Speaking]:
     replicas, catalogue = ReplicaTable(), Catalogue()
     catalogue.replace({MODEL: ModelCard(MODEL, "vllm")})
     settings = GatewaySettings(max_body_bytes=1000, request_timeout_s=1.0)
-    gateway = Gateway(settings, replicas, catalogue, certificate)
+    gateway = Gateway(settings, replicas, catalogue, no_keys(), certificate)
     await gateway.start("127.0.0.1", 0)
     yield Speaking(gateway, certificate, replicas)
     await gateway.close()

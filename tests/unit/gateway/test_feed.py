@@ -14,6 +14,7 @@ from deployments.gateway.feed import Feeds, dispatch_header
 from deployments.gateway.feed_account import MAX_LINE_BYTES
 from deployments.gateway.replica_table import ReplicaInfo
 from engine.guard import RouteGuard
+from engine.internal_token import token_now
 from engine.simulated.api import SimulatedApi
 from engine.simulated.core import SimulatedEngine
 from engine.simulated.profiles import get_profile
@@ -61,7 +62,7 @@ async def test_the_gateway_asks_by_its_id_and_the_engines_token(engine: FeedEngi
     async with following(Notes(), engine.replica()):
         request = (await engine.accepted()).request
     assert request.startswith(b"GET /-/feed?gateway=g2 HTTP/1.1\r\n")
-    assert b"\r\nx-baryon-internal-token: secret\r\n" in request
+    assert b"\r\nx-baryon-internal-token: %b\r\n" % token_now("secret") in request
 
 
 async def test_what_the_engine_tells_is_passed_on_in_order(engine: FeedEngine) -> None:
@@ -274,7 +275,7 @@ async def test_a_replica_with_a_new_token_is_asked_anew(engine: FeedEngine) -> N
         connection = await engine.follower()
         feeds.watch(MODEL, [engine.replica(token=TOKEN)])
         await connection.left()
-        assert TOKEN.encode() in (await engine.accepted()).request
+        assert token_now(TOKEN) in (await engine.accepted()).request
 
 
 async def test_of_a_replica_that_is_gone_nothing_more_is_told(engine: FeedEngine) -> None:
@@ -346,7 +347,7 @@ async def test_a_gateway_hears_of_anothers_request_on_a_whole_engine_and_not_of_
         async with following(own, replica, gateway="g1"), following(other, replica, gateway="g2"):
             await until(lambda: own.told == other.told == [("reset", "r0")])
             dispatch = dispatch_header("g1", "req-1", 20, 10, (1, 2, 3)).decode()
-            headers = {"x-baryon-internal-token": TOKEN, "x-baryon-dispatch": dispatch}
+            headers = {"x-baryon-internal-token": token_now(TOKEN).decode(), "x-baryon-dispatch": dispatch}
             async with httpx.AsyncClient(base_url=engine.url, headers=headers, trust_env=False) as http:
                 await http.post("/v1/completions", json={"prompt": "Hi", "stream": True, "max_tokens": 4})
             await until(lambda: len(other.told) == 4)

@@ -13,6 +13,7 @@ from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, TOKEN, OpenStand, get, post, until
+from tests.unit.gateway.keys import no_keys
 from tests.unit.gateway.scripted_engine import (
     EVENT_STREAM,
     Exchange,
@@ -144,7 +145,7 @@ async def test_what_is_left_at_the_deadline_is_dropped(start_engine: StartEngine
 async def test_connections_that_wait_to_be_accepted_are_answered_all_the_same(open_stand: OpenStand) -> None:
     """Both listen on one port; the kernel has given each of them about half of these."""
     staying = await open_stand(settings=QUICK)
-    leaving = Gateway(QUICK, ReplicaTable(), Catalogue())
+    leaving = Gateway(QUICK, ReplicaTable(), Catalogue(), no_keys())
     await leaving.start("127.0.0.1", staying.port)
     connected = [socket.create_connection(("127.0.0.1", staying.port)) for _ in range(64)]
     draining = asyncio.create_task(leaving.drain(5))
@@ -160,7 +161,7 @@ async def test_connections_that_wait_to_be_accepted_are_answered_all_the_same(op
 
 async def test_who_connects_while_one_stops_listening_gets_another(open_stand: OpenStand) -> None:
     staying = await open_stand(settings=QUICK)
-    leaving = Gateway(QUICK, ReplicaTable(), Catalogue())
+    leaving = Gateway(QUICK, ReplicaTable(), Catalogue(), no_keys())
     await leaving.start("127.0.0.1", staying.port)
     draining = asyncio.create_task(leaving.drain(5))
     answers = await asyncio.gather(*(staying.ask(get("/v1/models")) for _ in range(32)))
@@ -205,7 +206,7 @@ async def gateway_for(engine: ScriptedEngine, port: int) -> Gateway:
     replicas, catalogue = ReplicaTable(), Catalogue()
     replicas.update(MODEL, [ReplicaInfo("r0", f"http://127.0.0.1:{engine.port}", TOKEN, 64, max_model_len=4096)])
     catalogue.replace({MODEL: ModelCard(MODEL, "vllm")})
-    gateway = Gateway(QUICK, replicas, catalogue)
+    gateway = Gateway(QUICK, replicas, catalogue, no_keys())
     await gateway.start("127.0.0.1", port)
     return gateway
 

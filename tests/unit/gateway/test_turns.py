@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from deployments.gateway.http_server import ClientConnection, ClientConnections, ClientRequest, Handler, Response
+from deployments.gateway.client_connections import ClientConnections
+from deployments.gateway.http_server import ClientConnection, ClientRequest, Handler, Response
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection, EnginePool
 from tests.unit.gateway.conftest import StartEngine
@@ -23,7 +24,9 @@ async def serve() -> AsyncIterator[Serve]:
 
     async def start(handler: Handler) -> tuple[Client, ClientConnections]:
         server = await asyncio.get_running_loop().create_server(
-            lambda: ClientConnection(handler, GatewaySettings, connections), "127.0.0.1", 0
+            lambda: ClientConnection(handler, GatewaySettings, connections, lambda _path, _headers: None),
+            "127.0.0.1",
+            0,
         )
         servers.append(server)
         return Client(*await asyncio.open_connection(*server.sockets[0].getsockname())), connections
