@@ -12,6 +12,8 @@ from typing import Any
 import ray
 
 from cluster.autoscaler.demand import Demand
+from deployments.gateway.tenants.lease import Reply, Report
+from deployments.lending import Lending
 from deployments.scaled_model import ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
@@ -42,6 +44,7 @@ class State:
         self._usage_path = Path(path).with_name(USAGE_LOG)
         self._usage = opened(self._usage_path)
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
+        self._lending = Lending(Path(path))
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}
         self._began_s = time.time()
@@ -97,6 +100,10 @@ class State:
         if self._scaling.tell(gateway_id, demands, time.time()):
             self._scaling.wake(await self._site(), time.time())
             await self._tell_targets()
+
+    async def lend(self, report: Report) -> Reply:
+        """What a gateway has used of tenants' limits, and what it may use from now on."""
+        return self._lending.exchange(report)
 
     async def report_replica(self, report: ReplicaReport) -> None:
         """Sent at each change of stage, and every `REPORT_PERIOD_S` as a sign of life."""
@@ -185,3 +192,4 @@ class State:
             self._store.close()
             self._scaling_store.close()
             self._usage.close()
+            self._lending.close()

@@ -1,0 +1,186 @@
+"""What one tenant does with one model at one gateway: what it has used, holds, and waits for."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from deployments.gateway.tenants.bins import Moment
+from deployments.gateway.tenants.expected_output import ExpectedOutput
+from deployments.gateway.tenants.lease import AccountReport, Key, Kind, Loan, amounts
+from deployments.gateway.tenants.pot import Pot
+from deployments.gateway.tenants.tenant import Limits
+
+TOKEN_KINDS = (Kind.TOKENS, Kind.DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request takes before it is known: `tokens` with the answer that is expected."""
+
+    prompt_tokens: int
+    tokens: int
+
+    def of(self, kind: Kind) -> int:
+        return self.tokens if kind in TOKEN_KINDS else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """This gateway among those that borrow from state; `gateways` is 0 if state was never heard."""
+
+    gateways: int = 0
+    rank: int = 0
+    state_is_away: bool = True
+
+    def share(self, amount: int) -> int:
+        """The shares of all gateways are the amount."""
+        return amount // self.gateways + (self.rank < amount % self.gateways) if self.gateways else 0
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """A request that waits for state. `asked_in`: the first report that told of it. No `charge`: it may not enter."""
+
+    cost: Cost
+    decided: Callable[[], None]
+    asked_in: int | None = None
+    charge: "Charge | None" = None
+
+    def is_answered(self, number: int) -> bool:
+        """By the reply to this report."""
+        return self.asked_in is not None and number >= self.asked_in
+
+
+class Account:
+    """`generation` tells its count of a day from that of an earlier account of the same tenant and model."""
+
+    def __init__(self, key: Key, generation: int, clock: Callable[[], Moment]) -> None:
+        self.key = key
+        self.clock = clock
+        self.output = ExpectedOutput()
+        self.pots: dict[Kind, Pot] = {}
+        self.open = 0
+        self.waiting: deque[Waiter] = deque()
+        self.limits = Limits()
+        self.used_at_s = clock().now_s
+        self._since_s = 0.0
+        self._generation = generation
+        self._limits_are_news = True
+
+    def set_limits(self, limits: Limits, since_s: float, standing: Standing) -> None:
+        """What was used counts against the new limits."""
+        self.limits, self._since_s, self._limits_are_news = limits, since_s, True
+        of_kind, moment = amounts(limits), self.clock()
+        for kind in self.pots.keys() - of_kind.keys():
+            del self.pots[kind]
+        for kind, limit in of_kind.items():
+            pot = self.pots.get(kind)
+            if pot is None:
+                pot = self.pots[kind] = Pot(kind, limit, standing.share(limit), moment)
+                if kind is Kind.SLOTS:
+                    pot.start_with(self.open)
+            pot.limit = limit
+
+    def lacking(self, cost: Cost, standing: Standing) -> Pot | None:
+        """The first limit that the request would exceed."""
+        moment, away = self.clock(), standing.state_is_away
+        return next((p for p in self.pots.values() if not p.has(cost.of(p.kind), moment, state_is_away=away)), None)
+
+    def known_to_lack(self, cost: Cost) -> Pot | None:
+        moment = self.clock()
+        return next((p for p in self.pots.values() if p.is_known_to_lack(cost.of(p.kind), moment)), None)
+
+    def charge(self, cost: Cost) -> "Charge":
+        moment = self.clock()
+        self.open += 1
+        self.used_at_s = moment.now_s
+        bins = {kind: pot.use(cost.of(kind), moment) for kind, pot in self.pots.items()}
+        return Charge(self, cost, bins)
+
+    def wait(self, cost: Cost, decided: Callable[[], None]) -> Waiter:
+        waiter = Waiter(cost, decided)
+        self.waiting.append(waiter)
+        return waiter
+
+    def stop_waiting(self, waiter: Waiter) -> None:
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+
+    def settle(self, cost: Cost, bins: Mapping[Kind, int], tokens: int) -> None:
+        """What it took is `tokens`, and its slot is free."""
+        moment = self.clock()
+        self.open -= 1
+        slots = self.pots.get(Kind.SLOTS)
+        if slots is not None:
+            slots.give_back(0, 1, moment)
+        for kind in TOKEN_KINDS:
+            pot = self.pots.get(kind)
+            if pot is None or kind not in bins:
+                continue
+            if tokens <= cost.of(kind):
+                pot.give_back(bins[kind], cost.of(kind) - tokens, moment)
+            else:
+                pot.overdraw(tokens - cost.of(kind), moment)
+        if tokens:
+            self.output.saw(max(0, tokens - cost.prompt_tokens))
+
+    def has_news(self) -> bool:
+        return self._limits_are_news or bool(self.waiting) or any(pot.has_news() for pot in self.pots.values())
+
+    def is_idle(self) -> bool:
+        """What was used of a day counts on, but says nothing new."""
+        if self.open or self.waiting or self.has_news():
+            return False
+        return not any(pot.stock or (pot.used.total and pot.kind is not Kind.DAY) for pot in self.pots.values())
+
+    def report(self, number: int, *, is_full: bool) -> AccountReport:
+        moment = self.clock()
+        for waiter in self.waiting:
+            waiter.asked_in = waiter.asked_in or number
+        pots = {
+            kind: pot.report([waiter.cost.of(kind) for waiter in self.waiting], moment, is_full=is_full)
+            for kind, pot in self.pots.items()
+        }
+        return AccountReport(self.limits, self._since_s, self._generation, pots)
+
+    def adopt(self, told: AccountReport, loans: Mapping[Kind, Loan], standing: Standing) -> None:
+        self._limits_are_news = told.limits != self.limits
+        moment = self.clock()
+        for kind, loan in loans.items():
+            pot = self.pots.get(kind)
+            if pot is not None and kind in told.pots:
+                pot.adopt(told.pots[kind], loan, standing.share(loan.left), moment)
+
+    def was_not_told(self) -> None:
+        for pot in self.pots.values():
+            pot.was_not_told()
+
+    def serve_waiting(self, standing: Standing, answered: int) -> None:
+        """Let in who now may; refuse who asked in a report that is answered, or all while state is away."""
+        for waiter in list(self.waiting):
+            if self.lacking(waiter.cost, standing) is None:
+                waiter.charge = self.charge(waiter.cost)
+            elif not standing.state_is_away and not waiter.is_answered(answered):
+                continue
+            self.waiting.remove(waiter)
+            waiter.decided()
+
+
+class Charge:
+    """What a request was let in for. `settle` once, when it has ended, whatever way."""
+
+    __slots__ = ("_account", "_bins", "_cost")
+
+    def __init__(self, account: Account, cost: Cost, bins: Mapping[Kind, int]) -> None:
+        self._account: Account | None = account
+        self._cost = cost
+        self._bins = bins
+
+    def settle(self, tokens: int) -> None:
+        """`tokens` of the prompt and the answer, as the engine says or as they were delivered; 0 if none were.
+
+        A second time changes nothing.
+        """
+        account, self._account = self._account, None
+        if account is not None:
+            account.settle(self._cost, self._bins, tokens)
