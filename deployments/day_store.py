@@ -1,4 +1,4 @@
-"""Tokens of each day by tenant, model and who counted them, in state's SQLite file: a day's budget survives a restart."""
+"""Tokens of each day by tenant, model and who counted them, in state's SQLite file: budgets survive a restart."""
 
 import sqlite3
 from collections.abc import Sequence

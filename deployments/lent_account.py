@@ -90,9 +90,10 @@ class LentLimit:
         free = max(0, self.free(moment, counted_apart))
         granted = min(told.need, free) if free >= told.first else 0
         wait_s = self._wait_s(gateway, told.first - free, moment) if told.first > free else 0.0
-        granted += min(told.advance, (free - granted) // (2 * gateways))
+        ahead = (free - granted) // (2 * gateways)
+        granted += min(told.advance, ahead)
         self.shares[gateway].stock += granted
-        return Loan(granted, free - granted, wait_s, self._full_in_s(moment))
+        return Loan(granted, free - granted, ahead, wait_s, self._full_in_s(moment))
 
     def bury(self, gateway: str, last_heard: Moment) -> None:
         """The gateway is gone: its slots are free, and what it held of a minute may have been used."""
@@ -125,7 +126,15 @@ class LentLimit:
         return WINDOW_S
 
     def _full_in_s(self, moment: Moment) -> float:
-        return max((wait_s for wait_s, _ in self._ends(moment)), default=0.0)
+        """By the newest of each gateway's uses."""
+        if self.kind not in PER_MINUTE:
+            return 0.0
+        last = [
+            counts_for_s(share.used.last(), share.clock.moment(moment).now_s)
+            for share in self.shares.values()
+            if share.used.total
+        ]
+        return max(last, default=0.0)
 
     def _ends(self, moment: Moment) -> Iterator[tuple[float, int]]:
         """When what was used of a limit per minute counts no more."""

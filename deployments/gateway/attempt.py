@@ -81,6 +81,10 @@ class Attempt:
             return usage.prompt_tokens + usage.output_tokens
         if outcome in NOT_TAKEN:
             return 0
+        return self.delivered()
+
+    def delivered(self) -> int:
+        """Tokens so far, with the prompt's: one for each event of a stream."""
         return round(self._placement.prompt.tokens) + self.tap.events
 
     def _completed(self, usage: Usage | None, at_ms: float) -> None:

@@ -68,6 +68,7 @@ class Inference:
         self._prompt = self._model.prompt(asked.prompt)
         self._tried: set[str] = set()
         self._tokens = 0
+        self._attempt: Attempt | None = None
 
     async def run(self) -> None:
         """Raises:
@@ -80,6 +81,7 @@ class Inference:
         charge = await self._backends.spending.let_in(
             self._tenant, self._card.name, prompt_tokens, self._asked.output_at_most, also
         )
+        charge.delivered = lambda: self._attempt.delivered() if self._attempt is not None else 0
         try:
             await self._run()
         finally:
@@ -109,6 +111,7 @@ class Inference:
             )
             explains = headers.get(EXPLAIN_HEADER) == b"1"
             attempt = Attempt(self._model, placement, self._asked, self._arrived_ms, explains=explains)
+            self._attempt = attempt
             outcome: Outcome = "failed"
             try:
                 outcome = await self._relay(admitted[placement.replica], attempt)

@@ -25,7 +25,7 @@ STATEFUL_FIELDS = {
 class InferenceRequest:
     """`body` is what the engine gets: it asks for the usage that the router learns from.
 
-    `strips_usage`: the client did not ask for it, and does not get it. `output_at_most`: tokens; None if it says nothing.
+    `strips_usage`: the client did not ask for it, and does not get it. `output_at_most`: tokens; None if not bounded.
     """
 
     model: str

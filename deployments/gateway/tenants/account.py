@@ -10,6 +10,7 @@ from deployments.gateway.tenants.lease import AccountReport, Key, Kind, Loan, am
 from deployments.gateway.tenants.pot import Pot
 from deployments.gateway.tenants.tenant import Limits
 
+GOES_ON = 4
 TOKEN_KINDS = (Kind.TOKENS, Kind.DAY)
 
 
@@ -59,7 +60,7 @@ class Account:
         self.clock = clock
         self.output = ExpectedOutput()
         self.pots: dict[Kind, Pot] = {}
-        self.open = 0
+        self.open: set[Charge] = set()
         self.waiting: deque[Waiter] = deque()
         self.limits = Limits()
         self.used_at_s = clock().now_s
@@ -78,7 +79,7 @@ class Account:
             if pot is None:
                 pot = self.pots[kind] = Pot(kind, limit, standing.share(limit), moment)
                 if kind is Kind.SLOTS:
-                    pot.start_with(self.open)
+                    pot.start_with(len(self.open))
             pot.limit = limit
 
     def lacking(self, cost: Cost, standing: Standing) -> Pot | None:
@@ -92,10 +93,11 @@ class Account:
 
     def charge(self, cost: Cost) -> "Charge":
         moment = self.clock()
-        self.open += 1
         self.used_at_s = moment.now_s
         bins = {kind: pot.use(cost.of(kind), moment) for kind, pot in self.pots.items()}
-        return Charge(self, cost, bins)
+        charge = Charge(self, cost, bins)
+        self.open.add(charge)
+        return charge
 
     def wait(self, cost: Cost, decided: Callable[[], None]) -> Waiter:
         waiter = Waiter(cost, decided)
@@ -106,23 +108,28 @@ class Account:
         if waiter in self.waiting:
             self.waiting.remove(waiter)
 
-    def settle(self, cost: Cost, bins: Mapping[Kind, int], tokens: int) -> None:
+    def overdraw(self, tokens: int) -> dict[Kind, int]:
+        """An answer is longer than was expected; the bins that this is in."""
+        moment = self.clock()
+        return {kind: self.pots[kind].overdraw(tokens, moment) for kind in TOKEN_KINDS if kind in self.pots}
+
+    def settle(self, charge: "Charge", tokens: int) -> None:
         """What it took is `tokens`, and its slot is free."""
         moment = self.clock()
-        self.open -= 1
+        self.open.remove(charge)
         slots = self.pots.get(Kind.SLOTS)
         if slots is not None:
             slots.give_back(0, 1, moment)
         for kind in TOKEN_KINDS:
             pot = self.pots.get(kind)
-            if pot is None or kind not in bins:
+            if pot is None or kind not in charge.bins:
                 continue
-            if tokens <= cost.of(kind):
-                pot.give_back(bins[kind], cost.of(kind) - tokens, moment)
+            if tokens <= charge.tokens:
+                pot.give_back(charge.bins[kind], charge.tokens - tokens, moment)
             else:
-                pot.overdraw(tokens - cost.of(kind), moment)
+                pot.overdraw(tokens - charge.tokens, moment)
         if tokens:
-            self.output.saw(max(0, tokens - cost.prompt_tokens))
+            self.output.saw(max(0, tokens - charge.prompt_tokens))
 
     def has_news(self) -> bool:
         return self._limits_are_news or bool(self.waiting) or any(pot.has_news() for pot in self.pots.values())
@@ -135,6 +142,8 @@ class Account:
 
     def report(self, number: int, *, is_full: bool) -> AccountReport:
         moment = self.clock()
+        for charge in self.open:
+            charge.look()
         for waiter in self.waiting:
             waiter.asked_in = waiter.asked_in or number
         pots = {
@@ -167,14 +176,27 @@ class Account:
 
 
 class Charge:
-    """What a request was let in for. `settle` once, when it has ended, whatever way."""
+    """What a request was let in for. `settle` once, when it has ended, whatever way.
 
-    __slots__ = ("_account", "_bins", "_cost")
+    `delivered` tells the tokens so far, of a request that runs. One that goes beyond what was expected is charged
+    for a quarter more than it has; what is too much comes back at its end.
+    """
+
+    __slots__ = ("_account", "bins", "delivered", "prompt_tokens", "tokens")
 
     def __init__(self, account: Account, cost: Cost, bins: Mapping[Kind, int]) -> None:
         self._account: Account | None = account
-        self._cost = cost
-        self._bins = bins
+        self.tokens = cost.tokens
+        self.prompt_tokens = cost.prompt_tokens
+        self.bins: Mapping[Kind, int] = bins
+        self.delivered: Callable[[], int] | None = None
+
+    def look(self) -> None:
+        so_far = self.delivered() if self.delivered is not None else 0
+        if self._account is not None and so_far > self.tokens:
+            more = so_far - self.tokens + (so_far - self.prompt_tokens) // GOES_ON
+            self.bins = self._account.overdraw(more)
+            self.tokens += more
 
     def settle(self, tokens: int) -> None:
         """`tokens` of the prompt and the answer, as the engine says or as they were delivered; 0 if none were.
@@ -183,4 +205,4 @@ class Charge:
         """
         account, self._account = self._account, None
         if account is not None:
-            account.settle(self._cost, self._bins, tokens)
+            account.settle(self, tokens)

@@ -56,6 +56,10 @@ class Bins:
     def __iter__(self) -> Iterator[int]:
         return iter(self._amounts)
 
+    def last(self) -> int:
+        """The newest; there is one."""
+        return next(reversed(self._amounts))
+
     def add(self, index: int, amount: int) -> None:
         self._amounts[index] = self._amounts.get(index, 0) + amount
         self.total += amount

@@ -5,7 +5,7 @@ import math
 MEMORY = 50
 PRIOR_TOKENS = 256.0
 PRIOR_ANSWERS = 3
-CAUTION = 0.5
+CAUTION = 0.25
 
 
 class ExpectedOutput:

@@ -73,13 +73,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Loan:
-    """`left`: what nobody uses or holds after that. `wait_s`: until what was needed and not granted may be there.
+    """`left`: what nobody uses or holds after that, `ahead`: what of it a gateway may hold for what comes.
 
-    `full_in_s`: until all of the limit is there, if nothing more is used.
+    `wait_s`: until what was needed and not granted may be there. `full_in_s`: until all of it is, if nobody uses
+    more.
     """
 
     granted: int
     left: int
+    ahead: int = 0
     wait_s: float = 0.0
     full_in_s: float = 0.0
 

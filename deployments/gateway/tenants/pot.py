@@ -8,7 +8,6 @@ from deployments.gateway.tenants.lease import Kind, Loan, PotReport
 AHEAD_S = 0.5
 PACE_MEMORY_S = 1.0
 STAYS_READY_S = 10.0
-SCARCE = 0.1
 REFUSAL_HOLDS_S = 0.25
 
 
@@ -29,6 +28,7 @@ class Pot:
         self._told_stock: int | None = 0
         self._spent = 0
         self._typical = 0
+        self._ahead = 0
         self._spent_at_s = -math.inf
         self._pace_per_s = 0.0
         self._paced_at_s = moment.now_s
@@ -65,9 +65,9 @@ class Pot:
         if bin_index >= moment.first_of(self.kind):
             self._move(bin_index, -min(amount, self.used[bin_index]))
 
-    def overdraw(self, amount: int, moment: Moment) -> None:
-        """Used already, whether or not it was there."""
-        self._move(moment.bin_of(self.kind), amount)
+    def overdraw(self, amount: int, moment: Moment) -> int:
+        """Used already, whether or not it was there. The bin that it is in."""
+        return self._move(moment.bin_of(self.kind), amount)
 
     def _move(self, bin_index: int, amount: int) -> int:
         self.stock -= amount
@@ -103,18 +103,11 @@ class Pot:
             weight = 1 - math.exp(-passed_s / PACE_MEMORY_S)
             self._pace_per_s += weight * (self._spent / passed_s - self._pace_per_s)
             self._spent, self._paced_at_s = 0, moment.now_s
-        by_pace = round(self._pace_per_s * AHEAD_S)
-        if self._is_scarce or moment.now_s - self._spent_at_s > STAYS_READY_S:
-            return by_pace
-        return max(by_pace, self._typical)
-
-    @property
-    def _is_scarce(self) -> bool:
-        """Nobody should hold what it does not need."""
-        return self.left < SCARCE * self.limit
+        is_busy = moment.now_s - self._spent_at_s < STAYS_READY_S
+        return min(self._ahead, max(round(self._pace_per_s * AHEAD_S), self._typical if is_busy else 0))
 
     def has_news(self) -> bool:
-        return bool(self._untold) or self.stock != self._told_stock or (self.stock > 0 and self._is_scarce)
+        return bool(self._untold) or self.stock != self._told_stock or self.stock > self._ahead
 
     def was_not_told(self) -> None:
         """Nobody knows whether state has heard the last report."""
@@ -126,6 +119,7 @@ class Pot:
         self.stock += loan.granted
         self._told_stock = told.stock + loan.granted
         self.left = loan.left
+        self._ahead = loan.ahead
         self.full_at_s = moment.now_s + loan.full_in_s
         self.used.forget_before(moment.first_of(self.kind))
         self.allowance = self.used.total + max(0, self.stock) + share
