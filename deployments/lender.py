@@ -52,6 +52,9 @@ class Lender:
         gateway.heard = moment
         return Reply(self._epoch, False, is_lending, len(names), names.index(report.gateway_id), loans)
 
+    def account(self, key: Key) -> LentAccount | None:
+        return self._accounts.get(key)
+
     def spent_today(self, key: Key, moment: Moment) -> int:
         return self.days.total(moment.day, key)
 

@@ -11,6 +11,7 @@ from deployments.gateway.tenants.pot import Pot
 from deployments.gateway.tenants.tenant import Limits
 
 GOES_ON = 4
+LOOK_PERIOD_S = 0.5
 TOKEN_KINDS = (Kind.TOKENS, Kind.DAY)
 
 
@@ -65,6 +66,7 @@ class Account:
         self.limits = Limits()
         self.used_at_s = clock().now_s
         self._since_s = 0.0
+        self._looked_at_s = self.used_at_s
         self._generation = generation
         self._limits_are_news = True
 
@@ -142,8 +144,7 @@ class Account:
 
     def report(self, number: int, *, is_full: bool) -> AccountReport:
         moment = self.clock()
-        for charge in self.open:
-            charge.look()
+        self._look_at_open(moment)
         for waiter in self.waiting:
             waiter.asked_in = waiter.asked_in or number
         pots = {
@@ -151,6 +152,12 @@ class Account:
             for kind, pot in self.pots.items()
         }
         return AccountReport(self.limits, self._since_s, self._generation, pots)
+
+    def _look_at_open(self, moment: Moment) -> None:
+        if moment.now_s - self._looked_at_s >= LOOK_PERIOD_S and any(kind in self.pots for kind in TOKEN_KINDS):
+            self._looked_at_s = moment.now_s
+            for charge in self.open:
+                charge.look()
 
     def adopt(self, told: AccountReport, loans: Mapping[Kind, Loan], standing: Standing) -> None:
         self._limits_are_news = told.limits != self.limits

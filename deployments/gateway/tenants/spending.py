@@ -36,7 +36,7 @@ class Spending:
     """
 
     def __init__(self, gateway_id: str, clock: Callable[[], Moment] = system_moment) -> None:
-        self._gateway_id = gateway_id
+        self.gateway_id = gateway_id
         self._clock = clock
         self._accounts: dict[Key, Account] = {}
         self.standing = Standing()
@@ -134,7 +134,7 @@ class Spending:
             return None
         self._reports += 1
         accounts = {account.key: account.report(self._reports, is_full=is_full) for account in told}
-        return Report(self._gateway_id, self._reports, self._epoch, moment.now_s, is_full, accounts)
+        return Report(self.gateway_id, self._reports, self._epoch, moment.now_s, is_full, accounts)
 
     def adopt(self, report: Report, reply: Reply) -> None:
         self._tells_all = reply.must_resend

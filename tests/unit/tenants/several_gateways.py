@@ -44,6 +44,10 @@ class Site:
         self.names += 1
         return Spending(f"g{self.names}", lambda: Moment(self.now_s + offset_s, self.moment().day))
 
+    def replace(self, gateway: int) -> None:
+        """It is killed, and another starts."""
+        self.gateways[gateway] = self._gateway(offset_s=3.1 * self.names)
+
     def restart_state(self) -> None:
         self.lender = Lender(f"state at {self.now_s}", self.moment(), lambda day, key: self.saved.get((day, key), {}))
 
