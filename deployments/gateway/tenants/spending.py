@@ -32,13 +32,16 @@ def system_moment() -> Moment:
 class Spending:
     """All accounts of one gateway. `borrower.py` carries its reports to state and the replies back.
 
-    `wanted` is set while a request waits for state. `is_used`: some tenant has limits.
+    `wanted` is set while a request waits for state, `used` once some tenant has limits. Accounts that have nothing to
+    tell cost nothing: only those awake are looked at.
     """
 
     def __init__(self, gateway_id: str, clock: Callable[[], Moment] = system_moment) -> None:
         self.gateway_id = gateway_id
         self._clock = clock
         self._accounts: dict[Key, Account] = {}
+        self._awake: dict[Key, Account] = {}
+        self._tidied_s = clock().now_s
         self.standing = Standing()
         self._epoch = ""
         self._tells_all = True
@@ -92,6 +95,7 @@ class Spending:
             account = self._accounts[key] = Account(key, self._generations, self._clock)
         if account.limits is not tenant.limits and account.limits != tenant.limits:
             account.set_limits(tenant.limits, time.time(), self.standing)
+        self._awake[key] = account
         self.used.set()
         return account
 
@@ -99,7 +103,7 @@ class Spending:
         """Limits of tenants may have changed: what was used counts against the new ones. Of one that is gone, nothing
         changes: it asks for nothing any more.
         """
-        for name, model in self._accounts:
+        for name, model in list(self._accounts):
             tenant = tenant_named(name)
             if tenant is not None:
                 self.account(tenant, model)
@@ -125,10 +129,10 @@ class Spending:
     def report(self, *, is_heartbeat: bool) -> Report | None:
         """What state should hear now: what has changed, and with a heartbeat also what is still in use."""
         is_full, moment = self._tells_all, self._clock()
-        if is_full or is_heartbeat:
-            told = [account for account in self._accounts.values() if is_full or not account.is_idle()]
-        else:
-            told = [account for account in self._accounts.values() if account.has_news()]
+        if is_heartbeat:
+            self._awake = {key: account for key, account in self._awake.items() if not account.is_idle()}
+        known = self._accounts if is_full else self._awake
+        told = [account for account in known.values() if is_full or is_heartbeat or account.has_news()]
         self.wanted.clear()
         if not told and not is_heartbeat:
             return None
@@ -168,12 +172,14 @@ class Spending:
         return (account for key in report.accounts if (account := self._accounts.get(key)) is not None)
 
     def _serve_waiting(self, answered: int) -> None:
-        for account in self._accounts.values():
+        for account in self._awake.values():
             if account.waiting:
                 account.serve_waiting(self.standing, answered)
 
     def _forget_idle(self) -> None:
-        before_s = self._clock().now_s - FORGET_IDLE_S
-        for key, account in list(self._accounts.items()):
-            if account.used_at_s < before_s and account.is_idle():
-                del self._accounts[key]
+        now_s = self._clock().now_s
+        if now_s - self._tidied_s > FORGET_IDLE_S:
+            self._tidied_s = now_s
+            for key, account in list(self._accounts.items()):
+                if now_s - account.used_at_s > FORGET_IDLE_S and account.is_idle():
+                    del self._accounts[key]

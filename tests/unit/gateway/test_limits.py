@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
+from deployments.gateway.inference import Inference
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants import borrower
 from deployments.gateway.tenants.bins import Moment
@@ -68,7 +70,12 @@ async def open_cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenClu
 
 
 def use(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
-    monkeypatch.setattr("deployments.gateway.app.ANYONE", Tenant("acme", limits))
+    tenant = Tenant("acme", limits)
+
+    def of_tenant(backends: Any, card: Any, asked: Any, _: Tenant, *others: Any) -> Inference:
+        return Inference(backends, card, asked, tenant, *others)
+
+    monkeypatch.setattr("deployments.gateway.app.Inference", of_tenant)
 
 
 async def test_a_minutes_requests_are_let_in_over_all_gateways_and_no_more(
