@@ -35,9 +35,12 @@ class Borrower:
             now_s = self._spending.moment().now_s
             is_heartbeat = now_s - beat_s >= HEARTBEAT_S
             beat_s = now_s if is_heartbeat else beat_s
-            report = self._spending.report(is_heartbeat=is_heartbeat)
-            if report is not None:
-                await self._exchange(report)
+            try:
+                report = self._spending.report(is_heartbeat=is_heartbeat)
+                if report is not None:
+                    await self._exchange(report)
+            except Exception:
+                logger.exception("limits were not carried to state this time")
             await asyncio.sleep(AT_LEAST_BETWEEN_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PERIOD_S):

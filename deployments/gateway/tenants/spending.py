@@ -120,10 +120,16 @@ class Spending:
         decided = asyncio.Event()
         waiter = account.wait(cost, decided.set)
         self.wanted.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_FOR_STATE_S):
-                await decided.wait()
-        account.stop_waiting(waiter)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WAIT_FOR_STATE_S):
+                    await decided.wait()
+        except asyncio.CancelledError:
+            if waiter.charge is not None:
+                waiter.charge.settle(0)
+            raise
+        finally:
+            account.stop_waiting(waiter)
         return waiter.charge
 
     def report(self, *, is_heartbeat: bool) -> Report | None:
