@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from deployments.gateway.tenants.account import Charge
+from deployments.gateway.tenants.lease import Kind
 from deployments.gateway.tenants.tenant import Limits
 from tests.unit.tenants.several_gateways import KEY, MIDNIGHT_S, Log, Site
 
@@ -125,6 +126,24 @@ def test_a_killed_gateway_loses_what_it_held_for_a_minute_and_its_slots_for_seco
     entered = 0
     while charge := site.try_to_enter(entered % 3, 1):
         charge.settle(0)
+        entered += 1
+    assert entered == 100
+
+
+def test_what_a_killed_gateway_used_and_did_not_tell_is_not_lent_again() -> None:
+    site = Site(4, Limits(requests_per_minute=100))
+    entered = 0
+    for _ in range(20):
+        entered += site.try_to_enter(0, 1) is not None
+        site.pass_time(0.25, 0.25)
+    held = site.account(0).pots[Kind.REQUESTS].stock
+    assert held >= 2
+    untold = [site.try_to_enter(0, 1) for _ in range(held)]
+    assert all(untold)
+    site.gateways.pop(0)
+    site.pass_time(6)
+    entered += held
+    while site.try_to_enter(entered % 3, 1):
         entered += 1
     assert entered == 100
 
