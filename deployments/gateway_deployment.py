@@ -17,7 +17,9 @@ from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.borrower import Borrower
 from deployments.gateway.tenants.keyring import Keyring
+from deployments.gateway.tenants.lease import Reply, Report
 from deployments.key_follower import follow_keys
 from deployments.membership import Membership
 from deployments.router_metrics import RouterMetrics
@@ -46,6 +48,7 @@ class GatewayDeployment:
         keyring, keys_are_known = Keyring(), asyncio.Event()
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, keyring, certificate)
         self._state: DeploymentHandle | None = None
+        self._lending_state: DeploymentHandle | None = None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
@@ -54,6 +57,7 @@ class GatewayDeployment:
         self._following_keys = asyncio.create_task(follow_keys(keyring, keys_are_known))
         self._publishing = asyncio.create_task(self._publish_metrics())
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
+        self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
         await self._first_snapshot.wait()
         await keys_are_known.wait()
         await self._first_replicas()
@@ -77,6 +81,7 @@ class GatewayDeployment:
         self._following_keys.cancel()
         self._publishing.cancel()
         self._reporting.cancel()
+        self._borrowing.cancel()
         await self._membership.close()
 
     async def _drain(self) -> None:
@@ -126,6 +131,21 @@ class GatewayDeployment:
                 response.cancel()
                 raise
         self._state = state
+
+    async def _lend(self, report: Report) -> Reply:
+        """Raises:
+        Exception: whatever Serve raises when state is away.
+        """
+        known, self._lending_state = self._lending_state, None
+        state: DeploymentHandle = known or await asyncio.to_thread(serve.get_deployment_handle, "State", APPLICATION)
+        response = state.lend.remote(report)
+        try:
+            reply: Reply = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        self._lending_state = state
+        return reply
 
     async def _follow_state(self) -> None:
         """Keep the catalogue as state last told it; while state is away, go on with that."""

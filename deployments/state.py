@@ -13,7 +13,9 @@ import ray
 
 from cluster.autoscaler.demand import Demand
 from deployments.gateway.tenants.keyring import KeyPage
+from deployments.gateway.tenants.lease import Reply, Report
 from deployments.key_changes import KeyChange, Refused
+from deployments.lending import Lending
 from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
@@ -46,6 +48,7 @@ class State:
         self._usage_path = Path(path).with_name(USAGE_LOG)
         self._usage = opened(self._usage_path)
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
+        self._lending = Lending(Path(path))
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}
         self._began_s = time.time()
@@ -115,6 +118,10 @@ class State:
         if self._scaling.tell(gateway_id, demands, time.time()):
             self._scaling.wake(await self._site(), time.time())
             await self._tell_targets()
+
+    async def lend(self, report: Report) -> Reply:
+        """What a gateway has used of tenants' limits, and what it may use from now on."""
+        return self._lending.exchange(report)
 
     async def report_replica(self, report: ReplicaReport) -> None:
         """Sent at each change of stage, and every `REPORT_PERIOD_S` as a sign of life."""
@@ -205,3 +212,4 @@ class State:
             self._scaling_store.close()
             self._tenants.close()
             self._usage.close()
+            self._lending.close()

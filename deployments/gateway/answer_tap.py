@@ -7,6 +7,7 @@ from deployments.gateway.usage import Usage, UsageStripper, read_usage
 TAIL_BYTES = 16 * 1024
 USAGE = b'"usage":{'
 DONE = b"data: [DONE]"
+EVENT = b"data: "
 
 Receipt = Callable[[Usage | None], bytes]
 
@@ -20,6 +21,7 @@ class AnswerTap:
         self._receipt = receipt
         self._saw_token = False
         self._tail = b""
+        self.events = 0
         self.wants_whole = receipt is not None
 
     def event_data(self, data: bytes) -> bytes:
@@ -27,6 +29,7 @@ class AnswerTap:
         if not self._saw_token:
             self._saw_token = True
             self._on_first_token()
+        self.events += data.count(EVENT)
         if self._stripper is not None:
             data, told = self._stripper.feed(data)
             self._tail = told or self._tail

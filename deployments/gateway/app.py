@@ -28,6 +28,7 @@ from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
 from deployments.gateway.tenants.door import OPEN_ROUTES, Door
+from deployments.gateway.tenants.spending import Spending
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EnginePool
 from deployments.gateway.waiting_room import WaitingRoom
@@ -59,7 +60,10 @@ class GatewayApp:
         self.routers = ModelRouters(random)
         self._suspects = Suspects(time.monotonic)
         self.room = WaitingRoom()
-        self._backends = Backends(settings, catalogue, replicas, self.routers, self._suspects, self._pool, self.room)
+        self.spending = Spending(self.routers.gateway_id)
+        self._backends = Backends(
+            settings, catalogue, replicas, self.routers, self._suspects, self._pool, self.room, self.spending
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
         self.draining = False

@@ -16,6 +16,7 @@ from deployments.gateway.usage import Usage
 logger = logging.getLogger("baryon.routing")
 
 FAILED: frozenset[Outcome] = frozenset({"failed", "broken", "timed_out"})
+NOT_TAKEN: frozenset[Outcome] = frozenset({"failed", "refused", "not_started"})
 
 
 class Attempt:
@@ -36,6 +37,7 @@ class Attempt:
         self._arrived_ms = arrived_ms
         self._explains = explains
         self.body = inference.body
+        self.tokens = 0
         self.tap = AnswerTap(
             strips_usage=inference.strips_usage,
             on_first_token=self._first_token,
@@ -66,11 +68,24 @@ class Attempt:
         if usage is not None:
             told = Told(usage.output_tokens, usage.prompt_tokens, usage.cached_tokens, usage.ttft_ms)
             self._model.saw_prompt(self._inference.prompt.size_bytes, usage.prompt_tokens)
+        self.tokens = self._tokens(outcome, usage)
         if outcome == "completed":
             self._completed(usage, at_ms)
         elif outcome in FAILED:
             self._model.meter.finished(met=False)
         self._model.router.finish(self._placement, at_ms, told)
+
+    def _tokens(self, outcome: Outcome, usage: Usage | None) -> int:
+        """Of the prompt and the answer: as the engine says, or the events that came; none of what it did not take."""
+        if usage is not None:
+            return usage.prompt_tokens + usage.output_tokens
+        if outcome in NOT_TAKEN:
+            return 0
+        return self.delivered()
+
+    def delivered(self) -> int:
+        """Tokens so far, with the prompt's: one for each event of a stream."""
+        return round(self._placement.prompt.tokens) + self.tap.events
 
     def _completed(self, usage: Usage | None, at_ms: float) -> None:
         output_tokens = usage.output_tokens if usage is not None else None

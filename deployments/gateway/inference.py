@@ -17,6 +17,7 @@ from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.request import InferenceRequest
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
+from deployments.gateway.tenants.spending import UNLIMITED, Spending
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EngineConnection, EnginePool
 from deployments.gateway.waiting_room import Place, WaitingRoom
@@ -38,6 +39,7 @@ class Backends:
     suspects: Suspects
     pool: EnginePool
     room: WaitingRoom
+    spending: Spending
 
 
 class Inference:
@@ -65,11 +67,27 @@ class Inference:
         self._model = backends.routers.of(card)
         self._prompt = self._model.prompt(asked.prompt)
         self._tried: set[str] = set()
+        self._tokens = 0
+        self._attempt: Attempt | None = None
 
     async def run(self) -> None:
         """Raises:
-        GatewayError: no replica has taken it.
+        GatewayError: it is over a limit, or no replica has taken it.
         """
+        if self._tenant.limits == UNLIMITED:
+            await self._run()
+            return
+        prompt_tokens, also = math.ceil(self._prompt.tokens), self._answer.response.also
+        charge = await self._backends.spending.let_in(
+            self._tenant, self._card.name, prompt_tokens, self._asked.output_at_most, also
+        )
+        charge.delivered = lambda: self._attempt.delivered() if self._attempt is not None else 0
+        try:
+            await self._run()
+        finally:
+            charge.settle(self._tokens)
+
+    async def _run(self) -> None:
         self._model.meter.arrived(self._prompt.tokens, self._arrived_ms)
         try:
             await self._relay_to_some_replica()
@@ -93,11 +111,13 @@ class Inference:
             )
             explains = headers.get(EXPLAIN_HEADER) == b"1"
             attempt = Attempt(self._model, placement, self._asked, self._arrived_ms, explains=explains)
+            self._attempt = attempt
             outcome: Outcome = "failed"
             try:
                 outcome = await self._relay(admitted[placement.replica], attempt)
             finally:
                 attempt.finish(outcome)
+                self._tokens += attempt.tokens
                 self._backends.room.call_first(self._card.name)
             if outcome != "not_started":
                 return

@@ -11,6 +11,7 @@ from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
 from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.output_bound import output_at_most
 from deployments.gateway.usage import asking_for_usage
 
 STATEFUL_FIELDS = {
@@ -24,7 +25,7 @@ STATEFUL_FIELDS = {
 class InferenceRequest:
     """`body` is what the engine gets: it asks for the usage that the router learns from.
 
-    `strips_usage`: the client did not ask for it, and does not get it.
+    `strips_usage`: the client did not ask for it, and does not get it. `output_at_most`: tokens; None if not bounded.
     """
 
     model: str
@@ -32,6 +33,7 @@ class InferenceRequest:
     prompt: PromptBlocks
     body: bytes
     strips_usage: bool
+    output_at_most: int | None = None
 
 
 def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[dict[str, Any], list[MediaReference]]:
@@ -69,7 +71,7 @@ def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | N
     if cache_salt is not None and path in SALTED_ROUTES:
         document["cache_salt"] = cache_salt
     body, strips_usage = asking_for_usage(path, orjson.dumps(document), document)
-    return InferenceRequest(model, stream, prompt, body, strips_usage)
+    return InferenceRequest(model, stream, prompt, body, strips_usage, output_at_most(path, document))
 
 
 def _object(body: bytes) -> dict[str, Any]:

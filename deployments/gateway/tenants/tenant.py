@@ -1,6 +1,6 @@
 """Step 2: who is it? A tenant, and what it may."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,15 @@ class Limits:
     tokens_per_minute: int | None = None
     concurrent_requests: int | None = None
     tokens_per_day: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: one of them is negative. 0 means that nothing is allowed.
+        """
+        for field in fields(self):
+            limit = getattr(self, field.name)
+            if limit is not None and limit < 0:
+                raise ValueError(f"{field.name} must not be negative, and is {limit}")
 
 
 @dataclass(frozen=True, slots=True)
