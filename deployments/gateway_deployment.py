@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.usage_counts import Row
+from deployments.gateway.usage_reporter import UsageReporter
 from deployments.membership import Membership
 from deployments.router_metrics import RouterMetrics
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
@@ -43,6 +46,7 @@ class GatewayDeployment:
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, certificate)
         self._state: DeploymentHandle | None = None
+        self._ledger: DeploymentHandle | None = None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
@@ -50,6 +54,9 @@ class GatewayDeployment:
         self._following = asyncio.create_task(self._follow_state())
         self._publishing = asyncio.create_task(self._publish_metrics())
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
+        app = self._gateway.app
+        self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
+        self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
         await self._first_replicas()
         await self._gateway.start(host, port)
@@ -68,6 +75,8 @@ class GatewayDeployment:
         if not hasattr(self, "_following"):
             return
         await self._drain()
+        self._telling_usage.cancel()
+        await self._usage.finish()
         self._following.cancel()
         self._publishing.cancel()
         self._reporting.cancel()
@@ -101,6 +110,16 @@ class GatewayDeployment:
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
             metrics.publish(self._gateway.app.routers)
+
+    async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
+        """Raises:
+        Exception: whatever Serve raises when state is away, or has not answered in time.
+        """
+        known, self._ledger = self._ledger, None
+        async with asyncio.timeout(REPORT_TIMEOUT_S):
+            state = known or await asyncio.to_thread(serve.get_deployment_handle, "State", APPLICATION)
+            await state.report_usage.remote(gateway_id, batch, rows)
+        self._ledger = state
 
     async def _report_demand(self, gateway_id: str, demands: dict[str, Demand]) -> None:
         """Withdraws a report that state does not answer in time.

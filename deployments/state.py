@@ -12,12 +12,14 @@ from typing import Any
 import ray
 
 from cluster.autoscaler.demand import Demand
+from deployments.gateway.usage_counts import Row
 from deployments.scaled_model import ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
+from deployments.usage_ledger import LEDGER, UsageLedger, UsageQuery
 from deployments.usage_log import Bin, UsageLogError, bins, opened
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class State:
         self._scaling_store = ScalingStore(Path(path))
         self._usage_path = Path(path).with_name(USAGE_LOG)
         self._usage = opened(self._usage_path)
+        self._ledger = UsageLedger(Path(path).with_name(LEDGER))
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}
@@ -97,6 +100,13 @@ class State:
         if self._scaling.tell(gateway_id, demands, time.time()):
             self._scaling.wake(await self._site(), time.time())
             await self._tell_targets()
+
+    async def report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
+        """Told twice a second by each gateway that has news; a batch told again counts once."""
+        self._ledger.add(gateway_id, batch, rows)
+
+    async def usage(self, query: UsageQuery) -> list[dict[str, Any]]:
+        return self._ledger.sums(query)
 
     async def report_replica(self, report: ReplicaReport) -> None:
         """Sent at each change of stage, and every `REPORT_PERIOD_S` as a sign of life."""
@@ -185,3 +195,4 @@ class State:
             self._store.close()
             self._scaling_store.close()
             self._usage.close()
+            self._ledger.close()

@@ -3,15 +3,25 @@
 One JSON object a line: `reset`, then `began` for each open request, then `began`, `first` and `ended` as they happen,
 and `alive` when nothing else did. `k` names the request, `p` and `h` are its prompt's tokens and how many of them its
 gateway expects in the cache, `b` is the prompt's blocks as in the header, `f` says that its first byte is out already.
+
+The gateway of a request hears only `spent`, when the engine is through with it: `p`, `h` and `o` are then the prompt,
+cached and output tokens that were computed. If that gateway is gone and its client has seen nothing of the answer, one
+of the others hears of an `orphan` of tenant `t` instead.
 """
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.computed import Computed
+
 DISPATCH_HEADER = b"x-baryon-dispatch"
 MAX_DISPATCH_BYTES = 8192
+TENANT_HEADER = b"x-baryon-tenant"
+TENANT = re.compile(rb"[A-Za-z0-9._~%/-]{1,1024}")
+ORPHANS_KEPT = 1_000
 NO_BLOCKS = b"-"
 MAX_PENDING_BYTES = 4 * 2**20
 ALIVE_S = 0.5
@@ -32,6 +42,7 @@ class Told:
     hit_tokens: int
     blocks: bytes
     got_first_byte: bool = False
+    tenant: bytes = b""
 
     def began_line(self) -> bytes:
         first = b',"f":true' if self.got_first_byte else b""
@@ -110,8 +121,9 @@ class RequestFeed:
     def __init__(self) -> None:
         self._open: dict[bytes, Told] = {}
         self._subscriptions: dict[Subscription, None] = {}
+        self._orphans: deque[bytes] = deque(maxlen=ORPHANS_KEPT)
 
-    def began(self, header: bytes | None) -> Told | None:
+    def began(self, header: bytes | None, tenant: bytes = b"") -> Told | None:
         """None if the header is missing or malformed: then nobody is told of the request.
 
         A request under a key that is still open takes its place: its gateway sent it again.
@@ -119,6 +131,8 @@ class RequestFeed:
         told = read_dispatch(header) if header else None
         if told is None:
             return None
+        if TENANT.fullmatch(tenant):
+            told.tenant = tenant
         replaced = self._open.get(told.key)
         if replaced is not None:
             self.ended(replaced)
@@ -136,6 +150,23 @@ class RequestFeed:
             del self._open[told.key]
             self._tell(told, lambda: b'{"e":"ended","k":"%b"}\n' % told.key)
 
+    def spent(self, told: Told, computed: Computed, *, is_cut: bool) -> None:
+        """What the engine computed of a request that has ended; `is_cut`: its client left before that was all.
+
+        What a gateway that is gone had not passed on yet is told to the next gateway there is, and to no second one.
+        """
+        tokens = b'"p":%d,"h":%d,"o":%d' % (computed.prompt_tokens, computed.cached_tokens, computed.output_tokens)
+        mine = next((one for one in self._subscriptions if one.gateway == told.gateway), None)
+        if mine is not None:
+            mine.put(b'{"e":"spent","k":"%b",%b}\n' % (told.key, tokens))
+        elif is_cut and told.tenant and not told.got_first_byte:
+            orphan = b'{"e":"orphan","t":"%b",%b}\n' % (told.tenant, tokens)
+            other = next(iter(self._subscriptions), None)
+            if other is None:
+                self._orphans.append(orphan)
+            else:
+                other.put(orphan)
+
     def subscribe(self, gateway: bytes) -> Subscription:
         """Raises:
         ValueError: not a gateway's id.
@@ -143,7 +174,8 @@ class RequestFeed:
         if not re.fullmatch(NAME, gateway):
             raise ValueError("not a gateway's id")
         others = (told.began_line() for told in self._open.values() if told.gateway != gateway)
-        subscription = Subscription(gateway, b"".join((RESET, *others)), self._drop)
+        subscription = Subscription(gateway, b"".join((RESET, *others, *self._orphans)), self._drop)
+        self._orphans.clear()
         self._subscriptions[subscription] = None
         return subscription
 

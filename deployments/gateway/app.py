@@ -28,6 +28,7 @@ from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
 from deployments.gateway.tenants.tenant import ANYONE
 from deployments.gateway.upstream import EnginePool
+from deployments.gateway.usage_tally import UsageTally
 from deployments.gateway.waiting_room import WaitingRoom
 from engine.guard import GENERATION_ROUTES
 
@@ -53,7 +54,10 @@ class GatewayApp:
         self.routers = ModelRouters(random)
         self._suspects = Suspects(time.monotonic)
         self.room = WaitingRoom()
-        self._backends = Backends(settings, catalogue, replicas, self.routers, self._suspects, self._pool, self.room)
+        self.tally = UsageTally()
+        self._backends = Backends(
+            settings, catalogue, replicas, self.routers, self._suspects, self._pool, self.room, self.tally
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
         self.draining = False

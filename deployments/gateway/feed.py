@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from deployments.gateway.feed_account import HASH_BYTES, FeedAccount, FeedAnswer, FeedBroken, FeedListener, NoFeed
+from deployments.gateway.feed_account import (
+    HASH_BYTES,
+    FeedAccount,
+    FeedAnswer,
+    FeedBroken,
+    FeedListener,
+    NoFeed,
+    SpentListener,
+)
 from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.upstream import engine_address
 from engine.guard import FEED_ROUTE, TOKEN_HEADER
@@ -52,9 +60,10 @@ class Source:
 class Feeds:
     """Follows the engines of all replicas that are watched, for one gateway. Used on one event loop."""
 
-    def __init__(self, gateway_id: str, listener: FeedListener) -> None:
+    def __init__(self, gateway_id: str, listener: FeedListener, spending: SpentListener) -> None:
         self._gateway_id = gateway_id
         self._listener = listener
+        self._spending = spending
         self._random = Random()  # noqa: S311
         self._following: dict[str, dict[Source, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +91,7 @@ class Feeds:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _follow(self, source: Source) -> asyncio.Task[None]:
-        follower = Follower(self._gateway_id, source, self._listener, self._random)
+        follower = Follower(self._gateway_id, source, self._listener, self._spending, self._random)
         task = asyncio.get_running_loop().create_task(follower.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -92,10 +101,13 @@ class Feeds:
 class Follower:
     """Passes on what one engine tells, on one connection after another."""
 
-    def __init__(self, gateway_id: str, source: Source, listener: FeedListener, random: Random) -> None:
+    def __init__(
+        self, gateway_id: str, source: Source, listener: FeedListener, spending: SpentListener, random: Random
+    ) -> None:
         self._gateway_id = gateway_id
         self._source = source
         self._listener = listener
+        self._spending = spending
         self._random = random
         self._retry_s = FIRST_RETRY_S
         self._logged: set[str] = set()
@@ -132,7 +144,7 @@ class Follower:
         loop = asyncio.get_running_loop()
         steady_from_s = loop.time() + STEADY_S
         model, replica_id = self._source.model, self._source.replica_id
-        answer, account = FeedAnswer(), FeedAccount(model, replica_id, self._listener)
+        answer, account = FeedAnswer(), FeedAccount(model, replica_id, self._listener, self._spending)
         async with asyncio.timeout(SILENCE_S) as silence:
             while not answer.is_complete and (data := await reader.read(READ_BYTES)):
                 lines = answer.lines(data)

@@ -19,6 +19,7 @@ from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.suspects import Suspects
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EngineConnection, EnginePool
+from deployments.gateway.usage_tally import UsageTally
 from deployments.gateway.waiting_room import Place, WaitingRoom
 
 REPLICAS_TRIED = 3
@@ -38,6 +39,7 @@ class Backends:
     suspects: Suspects
     pool: EnginePool
     room: WaitingRoom
+    tally: UsageTally
 
 
 class Inference:
@@ -65,6 +67,7 @@ class Inference:
         self._model = backends.routers.of(card)
         self._prompt = self._model.prompt(asked.prompt)
         self._tried: set[str] = set()
+        self._usage = backends.tally.request(tenant.name, card.name)
 
     async def run(self) -> None:
         """Raises:
@@ -92,7 +95,8 @@ class Inference:
                 shows_first_token=self._asked.stream,
             )
             explains = headers.get(EXPLAIN_HEADER) == b"1"
-            attempt = Attempt(self._model, placement, self._asked, self._arrived_ms, explains=explains)
+            attempt = Attempt(self._model, placement, self._asked, self._arrived_ms, self._usage, explains=explains)
+            self._usage.asks((placement.replica, self._key), attempt.tap.delivered)
             outcome: Outcome = "failed"
             try:
                 outcome = await self._relay(admitted[placement.replica], attempt)
@@ -104,6 +108,11 @@ class Inference:
             self._backends.suspects.add(placement.replica)
             self._tried.add(placement.replica)
         raise engine_unavailable()
+
+    @property
+    def _key(self) -> str:
+        """What engines call it."""
+        return f"{self._backends.routers.gateway_id}/{self._request_id.decode()}"
 
     def _admitted(self) -> dict[str, ReplicaInfo]:
         """Raises:
@@ -206,7 +215,9 @@ class Inference:
     async def _relay(self, replica: ReplicaInfo, attempt: Attempt) -> Outcome:
         dispatch = attempt.dispatch_header(self._backends.routers.gateway_id, self._request_id)
         path = self._request.path
-        wire = engine_request(path, attempt.body, replica.url, replica.token, self._request_id, dispatch)
+        wire = engine_request(
+            path, attempt.body, replica.url, replica.token, self._request_id, dispatch, self._tenant.name
+        )
         kept_open = self._backends.pool.take(replica.url)
         if kept_open is not None:
             outcome = await self._exchange(kept_open, wire, replica, attempt)

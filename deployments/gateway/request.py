@@ -11,7 +11,7 @@ from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
 from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
 from deployments.gateway.settings import GatewaySettings
-from deployments.gateway.usage import asking_for_usage
+from deployments.gateway.usage import UsageWanted, asking_for_usage
 
 STATEFUL_FIELDS = {
     "previous_response_id": "send the whole conversation in 'input'",
@@ -22,16 +22,18 @@ STATEFUL_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """`body` is what the engine gets: it asks for the usage that the router learns from.
+    """`body` is what the engine gets: it asks for the usage that the router learns from and the ledger counts.
 
-    `strips_usage`: the client did not ask for it, and does not get it.
+    `usage_wanted`: what of that the client asked for; it does not get the rest. `choices` to each of `prompts`.
     """
 
     model: str
     stream: bool
     prompt: PromptBlocks
     body: bytes
-    strips_usage: bool
+    usage_wanted: UsageWanted | None = None
+    prompts: int = 1
+    choices: int = 1
 
 
 def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[dict[str, Any], list[MediaReference]]:
@@ -68,8 +70,14 @@ def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | N
     prompt = prompt_blocks(document, salt)
     if cache_salt is not None and path in SALTED_ROUTES:
         document["cache_salt"] = cache_salt
-    body, strips_usage = asking_for_usage(path, orjson.dumps(document), document)
-    return InferenceRequest(model, stream, prompt, body, strips_usage)
+    body, wanted = asking_for_usage(path, orjson.dumps(document), document)
+    return InferenceRequest(model, stream, prompt, body, wanted, prompts_in(document), document.get("n") or 1)
+
+
+def prompts_in(document: dict[str, Any]) -> int:
+    """`prompt` is a text, a list of token ids, or a list of either."""
+    prompt = document.get("prompt")
+    return len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
 
 
 def _object(body: bytes) -> dict[str, Any]:
