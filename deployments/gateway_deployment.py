@@ -117,7 +117,9 @@ class GatewayDeployment:
         """
         known, self._ledger = self._ledger, None
         async with asyncio.timeout(REPORT_TIMEOUT_S):
-            state = known or await asyncio.to_thread(serve.get_deployment_handle, "State", APPLICATION)
+            state: DeploymentHandle = known or await asyncio.to_thread(
+                serve.get_deployment_handle, "State", APPLICATION
+            )
             await state.report_usage.remote(gateway_id, batch, rows)
         self._ledger = state
 

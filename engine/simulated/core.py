@@ -63,6 +63,7 @@ class Asked:
 
     sequences: list[Sequence]
     made: list[int]
+    is_prefilled: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -145,7 +146,8 @@ class SimulatedEngine:
     def _count_token(self, sequence: Sequence) -> None:
         """A prompt counts with its first token, and once for all answers to it."""
         asked, index = self._asked[sequence]
-        if sequence.generated == 1 and sum(other.generated for other in asked.sequences) == 1:
+        if not asked.is_prefilled:
+            asked.is_prefilled = True
             self.counters.prompt_tokens += sequence.prompt_tokens
         self.counters.generation_tokens += 1
         asked.made[index] += 1
