@@ -17,6 +17,7 @@ from deployments.scaled_model import ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
+from deployments.state_backup import backup
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
 from deployments.usage_ledger import LEDGER, UsageLedger, UsageQuery
@@ -39,6 +40,7 @@ class State:
     """Model catalogue and start-up stages, with a version that gateways long-poll; replica counts."""
 
     def __init__(self, path: str) -> None:
+        self._path = Path(path)
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))
         self._usage_path = Path(path).with_name(USAGE_LOG)
@@ -104,6 +106,9 @@ class State:
     async def report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
         """Told twice a second by each gateway that has news; a batch told again counts once."""
         self._ledger.add(gateway_id, batch, rows)
+
+    async def backup(self) -> bytes:
+        return await asyncio.to_thread(backup, self._path)
 
     async def usage(self, query: UsageQuery) -> list[dict[str, Any]]:
         return self._ledger.sums(query)

@@ -1,4 +1,4 @@
-"""Gateways, simulated engines and a ledger without Ray: clients leave, a gateway is killed, and every token is found."""
+"""Gateways, simulated engines and a ledger without Ray: clients leave, a gateway is killed; each token is found."""
 
 import asyncio
 import os
