@@ -18,11 +18,12 @@ from tests.verify.results import RESULTS
 from tests.verify.usage_load import MixedLoad, Tokens, Watch, accounted, difference, engine_tokens, settled
 
 pytestmark = pytest.mark.verify
-MODELS = ("mixed-a", "mixed-b", "steady")
+REPLICAS = {"mixed-a": 2, "mixed-b": 1, "steady": 1}
+MODELS = tuple(REPLICAS)
 CONFIG = "\nmodels:\n" + "".join(
     f"  - {{name: {name}, engine: simulated, profile: llama-3.1-8b-h100-tp1, cpus_per_replica: 0.1,"
-    f" max_in_flight: 64, replicas: {{min: {replicas}}}}}\n"
-    for name, replicas in (("mixed-a", 2), ("mixed-b", 1), ("steady", 1))
+    f" max_in_flight: 64, replicas: {{min: {count}}}}}\n"
+    for name, count in REPLICAS.items()
 )
 CLIENTS = 24
 QUIET_STAGES, KILL_STAGE = (2_000, 1_250, 1_000), 375
@@ -36,10 +37,15 @@ class Cluster:
         self._engines: list[tuple[str, str, str]] = []
 
     def find_engines(self) -> None:
-        """Simulated engines count from their start: none may be replaced during the run."""
-        for model in MODELS:
-            for replica in self.process.live.replicas_of(model):
-                self._engines.append((model, replica["url"], replica["token"]))
+        """A handle asks any replica of a model: until each has answered. None is replaced during the run."""
+        snapshot = self.process.live.snapshot()
+        assert snapshot is not None
+        for card in snapshot["models"]:
+            found: dict[str, str] = {}
+            while len(found) < REPLICAS[card["name"]]:
+                replica = self.process.live.first_replica(card["application"])
+                found[replica["url"]] = replica["token"]
+            self._engines += [(card["name"], url, token) for url, token in found.items()]
 
     async def engine_tokens(self) -> dict[str, Tokens]:
         return await engine_tokens(self._engines)

@@ -100,7 +100,7 @@ def test_a_damaged_backup_changes_nothing(folder: Path) -> None:
         damaged(made, LEDGER, b"x"),
         damaged(made, LEDGER, b""),
     ):
-        with pytest.raises(BackupError, match="damaged|no backup"):
+        with pytest.raises(BackupError, match="damaged"):
             restore(archive, folder / "state.sqlite", overwrite=True)
     with pytest.raises(BackupError, match="no backup"):
         restore(damaged(made, "manifest.json", b'{"format":"x"}'), folder / "state.sqlite", overwrite=True)

@@ -19,7 +19,7 @@ from deployments.usage_ledger import LedgerError, UsageLedger, UsageQuery, read_
 DAY = day_number("2026-11-25")
 counts = st.builds(Counts, *(st.integers(0, 1000) for _ in range(7)))
 places = st.tuples(st.integers(DAY, DAY + 2), st.sampled_from(["a", "b"]), st.sampled_from(["m", "n"]))
-batches = st.lists(st.lists(st.tuples(places, counts), max_size=4), min_size=1, max_size=8)
+batches = st.lists(st.lists(st.tuples(places, counts), max_size=3), min_size=1, max_size=4)
 
 
 def rows(**named: int) -> list[Row]:
@@ -30,8 +30,8 @@ def summed(told: Sequence[Sequence[Row]]) -> Counts:
     return sum((one for batch in told for _, one in batch), Counts())
 
 
-@settings(max_examples=60, deadline=None)
-@given(by_gateway=st.dictionaries(st.sampled_from(["g1", "g2", "g3"]), batches), data=st.data())
+@settings(max_examples=25, deadline=None)
+@given(by_gateway=st.dictionaries(st.sampled_from(["g1", "g2"]), batches), data=st.data())
 def test_totals_are_those_of_the_distinct_batches_under_retries_late_copies_and_crashes(
     by_gateway: dict[str, list[list[Row]]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -46,7 +46,7 @@ def test_totals_are_those_of_the_distinct_batches_under_retries_late_copies_and_
         fate = data.draw(st.sampled_from(["confirmed", "written, unheard", "lost"]))
         if fate != "lost":
             ledger.add(gateway, number, by_gateway[gateway][number - 1])
-        if data.draw(st.booleans()):
+        if data.draw(st.integers(0, 3)) == 0:
             ledger.close()
             ledger = UsageLedger(path)
         if is_new and fate == "confirmed":
