@@ -43,9 +43,10 @@ class MixedLoad:
         *,
         embeds: bool,
         longest: int = 40,
+        most_choices: int = 4,
     ) -> None:
         self._port, self._models, self._steady, self._random = port, models, steady, random
-        self._embeds, self._longest = embeds, longest
+        self._embeds, self._longest, self._most_choices = embeds, longest, most_choices
         self.outcomes: Counter[str] = Counter()
         self.seen: dict[str, Tokens] = dict.fromkeys(models, Tokens())
         """By model, the usage in answers that clients got whole and that said it."""
@@ -114,7 +115,7 @@ class MixedLoad:
             body["stream"] = True
             body |= self._random.choice([{}, {}, {"stream_options": {"include_usage": True}}])
         if self._random.random() < 0.15:
-            body["n"] = self._random.randint(2, 4)
+            body["n"] = self._random.randint(1, self._most_choices)
         if kind == "chat":
             return "/v1/chat/completions", {**body, "messages": [{"role": "user", "content": text}]}
         return "/v1/completions", {**body, "prompt": text}
