@@ -1,7 +1,7 @@
 """What exact usage costs: a gateway with it beside one of an earlier commit, same engine, same run.
 
-`python -m tests.benchmarks.usage_cost [--before COMMIT] [--json OUT]`. The gateways' CPU time is from /proc; what vLLM pays for
-saying the usage in each event is the time that its own classes take to make and write one.
+`python -m tests.benchmarks.usage_cost [--before COMMIT] [--json OUT]`. The gateways' CPU time is from /proc; what vLLM
+pays for saying the usage in each event is the time that its own classes take to make and write one.
 """
 
 import argparse
@@ -37,7 +37,10 @@ def event(counted):
         made.usage = UsageInfo(prompt_tokens=9, completion_tokens=7, total_tokens=16)
     return made.model_dump_json(exclude_unset=True)
 
-rounds = [[timeit.timeit(lambda: event(counted), number=2000) / 2000 * 1e6 for counted in (False, True)] for _ in range(15)]
+def cost_us(counted):
+    return timeit.timeit(lambda: event(counted), number=2000) / 2000 * 1e6
+
+rounds = [[cost_us(False), cost_us(True)] for _ in range(15)]
 print(*(statistics.median(one) for one in zip(*rounds)))
 """
 

@@ -70,10 +70,11 @@ class Cluster:
 
 
 class Run:
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, before: dict[str, Tokens]) -> None:
+        """`before`: what engines had counted when it began: a replica warms its engine up."""
         self._cluster = cluster
         self.load = MixedLoad(cluster.process.port, MODELS, ["steady"], Random(11), embeds=True)
-        self.lost: dict[str, Tokens] = dict.fromkeys(MODELS, Tokens())
+        self.lost = before
         self.kills: list[dict[str, Any]] = []
 
     async def quiet(self, requests: int) -> None:
@@ -109,27 +110,27 @@ def _plain(tokens: dict[str, Tokens]) -> dict[str, dict[str, int]]:
 
 
 async def run_all(cluster: Cluster) -> None:
-    run = Run(cluster)
+    before = await cluster.engine_tokens()
+    run = Run(cluster, before)
     await run.quiet(QUIET_STAGES[0])
-    await check_completed(cluster, run.load)
+    await check_completed(cluster, before["steady"])
     await run.with_a_kill(KILL_STAGE)
     await run.quiet(QUIET_STAGES[1])
     await run.with_a_kill(KILL_STAGE)
     await run.quiet(QUIET_STAGES[2])
-    before = await cluster.rows(UsageQuery())
+    rows = await cluster.rows(UsageQuery())
     await restart_state(cluster)
-    assert await cluster.rows(UsageQuery()) == before
-    rows = orjson.loads(cluster.process.run("usage", "--json").stdout)
-    assert rows == before
-    write_json(_result(run, rows, await cluster.engine_tokens()), RESULTS / "usage.json")
+    assert await cluster.rows(UsageQuery()) == rows
+    assert orjson.loads(cluster.process.run("usage", "--json").stdout) == rows
+    write_json(_result(run, rows, difference(await cluster.engine_tokens(), before)), RESULTS / "usage.json")
     assert sum(run.load.outcomes.values()) == sum(QUIET_STAGES) + 2 * KILL_STAGE
     assert all(row["tenant"] == "anyone" for row in rows)
 
 
-async def check_completed(cluster: Cluster, load: MixedLoad) -> None:
+async def check_completed(cluster: Cluster, before: Tokens) -> None:
     """Of the model whose clients all stayed: what engines counted is what was delivered, and nothing else."""
     (row,) = await cluster.rows(UsageQuery(model="steady", by=("model",)))
-    counted = (await cluster.engine_tokens())["steady"]
+    counted = (await cluster.engine_tokens())["steady"] - before
     assert (row["prompt_tokens"], row["output_tokens"]) == (counted.prompt, counted.output)
     assert row["requests"] == row["completed"]
     assert row["surplus_prompt_tokens"] == row["surplus_output_tokens"] == 0
