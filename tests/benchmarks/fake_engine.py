@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.fake_engine PORT CHUNKS INTERVAL_MS`: an engine that costs nearly nothing.
 
 Streams CHUNKS server-sent events of vLLM's size, one each INTERVAL_MS, on one timer for all streams; answers a request
-without `"stream": true` at once. Each event says the usage so far to who asks for that. It exists to measure a gateway's
-CPU, so its own must not matter.
+without `"stream": true` at once. Each event says the usage so far to who asks for that. It exists to measure a
+gateway's CPU, so its own must not matter.
 """
 
 import asyncio
