@@ -42,10 +42,10 @@ class AnswerTap:
             self._saw_token = True
             self._on_first_token()
         if self._stripper is not None:
-            data = self._stripper.whole_events(data)
-            self._count.passed(data)
-            data, told = self._stripper.strip(data)
-            self._tail = told or self._tail
+            data, told, counted = self._stripper.feed(data)
+            if counted:
+                self._count.passed(counted)
+                self._tail = told or self._tail
         else:
             self._count.passed(data)
             if USAGE in data:

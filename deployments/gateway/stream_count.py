@@ -27,10 +27,9 @@ class StreamCount:
         self._outputs: dict[int, int] = {}
 
     def passed(self, events: bytes) -> None:
-        """Whole events went to the client."""
+        """Whole events that say usage went to the client."""
         if self._is_single:
-            if USAGE_SO_FAR in events:
-                self._last = events
+            self._last = events
             return
         for index, prompt, output in CHOICE.findall(events):
             self._prompts[int(index) // self._choices] = int(prompt)

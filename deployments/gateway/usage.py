@@ -8,7 +8,9 @@ import orjson
 
 USAGE = re.compile(rb'"usage"\s*:\s*\{')
 METRICS = re.compile(rb'"metrics"\s*:\s*\{')
-EACH = re.compile(rb',"usage":\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}')
+SO_FAR = b',"usage":{'
+EVENT_END = b"\n\n"
+LAST_OF_EVENT = b"}\n\n"
 ASK = b'{"stream_options":{"include_usage":true,"continuous_usage_stats":true},'
 NO_CHOICES = b'"choices":[]'
 LARGEST_USAGE_BYTES = 16 * 1024
@@ -114,28 +116,56 @@ class UsageStripper:
         self._wanted = wanted
         self._incomplete = b""
 
-    def whole_events(self, data: bytes) -> bytes:
-        """What can be looked at now. An incomplete event waits for its end."""
-        if self._incomplete:
-            data = self._incomplete + data
-            self._incomplete = b""
-        if not data.endswith(b"\n\n"):
-            complete = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+    def feed(self, data: bytes) -> tuple[bytes, bytes, bytes]:
+        """What goes on to the client now, the event that says the usage at the end if it came, and, as they came, the
+        events of which something goes on and some say usage. An incomplete event waits for its end.
+        """
+        if self._incomplete or not data.endswith(EVENT_END):
+            data = self._whole_events(data)
+        at = data.find(SO_FAR)
+        if at < 0:
+            return data, b"", b""
+        is_one_event = data.find(b"}", at) + 1 + len(LAST_OF_EVENT) == len(data)
+        if is_one_event and not data.endswith(NO_CHOICES, 0, at):
+            return data if self._wanted.each else data[:at] + LAST_OF_EVENT, b"", data
+        return self._strip(data)
+
+    def _whole_events(self, data: bytes) -> bytes:
+        data = self._incomplete + data
+        self._incomplete = b""
+        if not data.endswith(EVENT_END):
+            complete = data.rfind(EVENT_END) + 2 if EVENT_END in data else 0
             if len(data) - complete <= LARGEST_USAGE_BYTES:
                 data, self._incomplete = data[:complete], data[complete:]
         return data
 
-    def strip(self, data: bytes) -> tuple[bytes, bytes]:
-        """Of whole events: those that go on to the client, and the one that says the usage at the end if it came."""
+    def _strip(self, data: bytes) -> tuple[bytes, bytes, bytes]:
         begin, end = last_usage(data)
         before, told, after = data[:begin], data[begin:end], data[end:]
-        if not self._wanted.each:
-            before = EACH.sub(b"", before)
-        return before + told + after if self._wanted.at_end else before + after, told
+        passed = before if self._wanted.each else without_usage_so_far(before)
+        return (passed + told + after if self._wanted.at_end else passed + after), told, data
 
     def rest(self) -> bytes:
         """What came after the last whole event."""
         return self._incomplete
+
+
+def without_usage_so_far(events: bytes) -> bytes:
+    """Objects in it are numbers all through, so their braces can be counted."""
+    at = events.find(SO_FAR)
+    if at < 0:
+        return events
+    kept, begin = [], 0
+    while at >= 0:
+        end = events.find(b"}", at) + 1
+        while end and events.count(b"{", at, end) > events.count(b"}", at, end):
+            end = events.find(b"}", end) + 1
+        if not end:
+            break
+        kept.append(events[begin:at])
+        begin, at = end, events.find(SO_FAR, end)
+    kept.append(events[begin:])
+    return b"".join(kept)
 
 
 def last_usage(data: bytes) -> tuple[int, int]:

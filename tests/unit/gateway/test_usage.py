@@ -70,7 +70,7 @@ def test_however_a_stream_is_cut_the_client_gets_all_of_it_but_the_usage_it_did_
     stripper, seen, told = UsageStripper(wanted), b"", b""
     at = 0
     for cut in [*cuts, len(whole)]:
-        passed, found = stripper.strip(stripper.whole_events(whole[at : at + cut]))
+        passed, found, _ = stripper.feed(whole[at : at + cut])
         at += cut
         seen, told = seen + passed, told or found
     expected = b"".join(counted(n) for n in range(tokens)) if wanted.each else TOKEN * tokens
@@ -92,7 +92,7 @@ def counted(tokens: int) -> bytes:
 def test_an_endless_event_is_not_hoarded() -> None:
     stripper, passed = UsageStripper(UsageWanted(False, False)), 0
     for _ in range(100):
-        passed += len(stripper.strip(stripper.whole_events(b"x" * 4096))[0])
+        passed += len(stripper.feed(b"x" * 4096)[0])
     assert passed >= 100 * 4096 - LARGEST_USAGE_BYTES
 
 
