@@ -20,7 +20,8 @@ from deployments.scaling_store import ScalingStore
 from deployments.state_backup import backup
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
-from deployments.usage_ledger import LEDGER, UsageLedger, UsageQuery
+from deployments.usage_ledger import LEDGER, UsageQuery
+from deployments.usage_ledger import opened as opened_ledger
 from deployments.usage_log import Bin, UsageLogError, bins, opened
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class State:
         self._scaling_store = ScalingStore(Path(path))
         self._usage_path = Path(path).with_name(USAGE_LOG)
         self._usage = opened(self._usage_path)
-        self._ledger = UsageLedger(Path(path).with_name(LEDGER))
+        self._ledger = opened_ledger(Path(path).with_name(LEDGER))
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}

@@ -5,15 +5,18 @@ counts once. What was acknowledged survives a kill of this process; a power cut 
 (`synchronous=NORMAL` with a WAL: the last commits, never the file's integrity).
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from deployments.gateway.usage_counts import COUNTED, Counts, Row, day_number, day_text
+
+logger = logging.getLogger(__name__)
 
 LEDGER = "usage_ledger.sqlite"
 APPLICATION_ID = 0x6272796C
@@ -98,7 +101,7 @@ class UsageLedger:
             known = self._connection.execute("SELECT batch FROM source WHERE gateway = ?", (gateway,)).fetchone()
             if known is not None and known[0] >= batch:
                 return False
-            self._connection.executemany(_ADD, [(*place, *astuple(counts)) for place, counts in rows])
+            self._connection.executemany(_ADD, [(*place, *counts) for place, counts in rows])
             self._connection.execute("INSERT OR REPLACE INTO source VALUES (?, ?, ?)", (gateway, batch, self._now_s()))
             self._connection.execute("DELETE FROM source WHERE told_at_s < ?", (self._now_s() - SOURCES_KEPT_S,))
         return True
@@ -115,6 +118,26 @@ class UsageLedger:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def opened(path: Path) -> UsageLedger:
+    """The ledger at `path`. One that cannot be read is set aside to be looked at: models are served all the same.
+
+    Raises:
+        LedgerError: it cannot be written.
+    """
+    try:
+        return UsageLedger(path)
+    except LedgerError as error:
+        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        logger.error("%s; it is set aside as %s, and usage is counted from nothing", error, aside.name)
+        with _named_errors(path):
+            for beside in ("-wal", "-shm"):
+                log = path.with_name(path.name + beside)
+                if log.exists():
+                    log.rename(aside.with_name(aside.name + beside))
+            path.rename(aside)
+        return UsageLedger(path)
 
 
 def read_sums(path: Path, query: UsageQuery) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ class Computed:
 
 
 class Computing:
-    """One request. `receive` and `sent` are told what passes; then `computed` says what came of it."""
+    """One request. `receive` and `sent` are told what passes; then `said`, or `computed`, tells what came of it."""
 
     def __init__(self, scope: Scope, receive: Receive, request_id: bytes) -> None:
         self._scope = scope
@@ -59,10 +59,12 @@ class Computing:
         """The client left before the engine was done with it."""
         return bool(self._left)
 
+    def said(self) -> Computed | None:
+        """By the answer, once it has ended."""
+        return read_computed(self._told)
+
     async def computed(self) -> Computed | None:
-        """Once the request has ended. None: neither its answer nor the engine says."""
-        if not self._left:
-            return read_computed(self._told)
+        """By the engine of a request that is cut, once it is through with it. None: it does not say."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + FORGOTTEN_WITHIN_S
         while self._is_at_work() and loop.time() < deadline_s:  # noqa: ASYNC110

@@ -98,14 +98,23 @@ class RouteGuard:
             self._in_flight -= 1
             if told is not None:
                 self._feed.ended(told)
-                task = asyncio.create_task(self._tell_spent(told, computing))
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
+                self._tell_spent(told, computing)
 
-    async def _tell_spent(self, told: Told, computing: Computing) -> None:
+    def _tell_spent(self, told: Told, computing: Computing) -> None:
+        """An engine is through with a request that was cut a little after its answer is given up."""
+        if not computing.is_cut:
+            computed = computing.said()
+            if computed is not None:
+                self._feed.spent(told, computed, is_cut=False)
+            return
+        task = asyncio.create_task(self._tell_computed(told, computing))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_computed(self, told: Told, computing: Computing) -> None:
         computed = await computing.computed()
         if computed is not None:
-            self._feed.spent(told, computed, is_cut=computing.is_cut)
+            self._feed.spent(told, computed, is_cut=True)
 
     def _noting(self, told: Told, computing: Computing, send: Send) -> Send:
         """Only a stream has a first byte that means anything: another answer comes whole."""

@@ -1,15 +1,15 @@
 """What is kept of usage: sums by day, tenant and model. No request, no text."""
 
 import time
-from dataclasses import astuple, dataclass, fields
 from datetime import date, timedelta
+from operator import add
+from typing import NamedTuple
 
 DAY_S = 86_400
 EPOCH = date(1970, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """`requests` were sent to an engine, `completed` ended with an answer that is whole.
 
     Prompt, cached (part of the prompt) and output tokens were delivered; those in `surplus_…` an engine computed for
@@ -24,14 +24,11 @@ class Counts:
     surplus_prompt_tokens: int = 0
     surplus_output_tokens: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
-
-    def __sub__(self, other: "Counts") -> "Counts":
-        return Counts(*(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "Counts") -> "Counts":  # type: ignore[override]
+        return Counts._make(map(add, self, other))
 
 
-COUNTED = tuple(field.name for field in fields(Counts))
+COUNTED = Counts._fields
 
 Place = tuple[int, str, str]
 """Day (since 1970-01-01, UTC), tenant, model."""

@@ -82,20 +82,18 @@ class RequestUsage:
         """It is sent to a replica. `delivered`: what the client has got of its answer."""
         self._key, self._delivered = key, delivered
         self._tally.opened(key, self)
-        if not self._is_counted:
-            self._is_counted = True
-            self._tally.add(self._tenant, self._model, Counts(requests=1))
 
     def gives_up_replica(self) -> None:
         """It had sent nothing, and another is asked."""
         self._tally.closed(self._key)
         self.computed = None
+        self._count(self._counted)
 
     def completed(self, told: Spent | None) -> Spent:
         """The answer is whole. `told`: what its engine says of it, which counts; None: it says nothing."""
         spent = told if told is not None else self._delivered()
         self._tally.closed(self._key)
-        self._count(spent, Counts(completed=1))
+        self._count(spent, completed=1)
         return spent
 
     def broke_off(self) -> Spent:
@@ -112,15 +110,23 @@ class RequestUsage:
     def refused(self) -> None:
         """The engine's answer is an error."""
         self._tally.closed(self._key)
+        self._count(self._counted)
 
     def count_delivered(self) -> None:
-        spent = self._delivered()
-        if spent != self._counted:
-            self._count(spent, Counts())
+        self._count(self._delivered())
 
-    def _count(self, spent: Spent, ended: Counts) -> None:
-        news = _as_counts(spent) - _as_counts(self._counted) + ended
-        self._counted = spent
+    def _count(self, spent: Spent, completed: int = 0) -> None:
+        known = self._counted
+        if spent == known and self._is_counted and not completed:
+            return
+        news = Counts(
+            0 if self._is_counted else 1,
+            completed,
+            spent.prompt_tokens - known.prompt_tokens,
+            spent.cached_tokens - known.cached_tokens,
+            spent.output_tokens - known.output_tokens,
+        )
+        self._is_counted, self._counted = True, spent
         self._tally.add(self._tenant, self._model, news)
 
 
@@ -148,9 +154,3 @@ class BrokenOff:
 
 def _surplus(prompt_tokens: int, output_tokens: int) -> Counts:
     return Counts(surplus_prompt_tokens=prompt_tokens, surplus_output_tokens=output_tokens)
-
-
-def _as_counts(spent: Spent) -> Counts:
-    return Counts(
-        prompt_tokens=spent.prompt_tokens, cached_tokens=spent.cached_tokens, output_tokens=spent.output_tokens
-    )

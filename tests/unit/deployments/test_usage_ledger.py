@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.gateway.usage_counts import Counts, Row, day_number, day_text
-from deployments.usage_ledger import LedgerError, UsageLedger, UsageQuery, read_sums, total
+from deployments.usage_ledger import LedgerError, UsageLedger, UsageQuery, opened, read_sums, total
 
 DAY = day_number("2026-11-25")
 counts = st.builds(Counts, *(st.integers(0, 1000) for _ in range(7)))
@@ -143,3 +143,12 @@ def test_gateways_that_have_long_been_gone_are_forgotten(tmp_path: Path) -> None
     ledger.add("new", 1, rows(requests=1))
     with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
         assert connection.execute("SELECT gateway FROM source").fetchall() == [("new",)]
+
+
+def test_a_damaged_ledger_is_set_aside_and_counting_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"not a database at all" * 100)
+    ledger = opened(path)
+    assert ledger.add("g1", 1, rows(requests=1))
+    (aside,) = tmp_path.glob("ledger.sqlite.damaged-*")
+    assert aside.read_bytes().startswith(b"not a database")
