@@ -1,6 +1,7 @@
 """What the other gateways have on each replica, as its engine tells it (`engine.request_feed`)."""
 
 import asyncio
+import contextlib
 import logging
 import struct
 from base64 import urlsafe_b64encode
@@ -30,6 +31,7 @@ LAST_RETRY_S = 2.0
 NO_SUCH_ROUTE_RETRY_S = 30.0
 STEADY_S = 5.0
 SILENCE_S = 5.0
+LAST_LOOK_S = 0.1
 READ_BYTES = 64 * 1024
 
 
@@ -145,19 +147,19 @@ class Follower:
         steady_from_s = loop.time() + STEADY_S
         model, replica_id = self._source.model, self._source.replica_id
         answer, account = FeedAnswer(), FeedAccount(model, replica_id, self._listener, self._spending)
-        async with asyncio.timeout(SILENCE_S) as silence:
-            while not answer.is_complete and (data := await reader.read(READ_BYTES)):
-                lines = answer.lines(data)
-                if not lines:
-                    continue
-                for line in lines:
-                    account.tell(line)
-                self._listener.heard(model, replica_id)
-                now_s = loop.time()
-                silence.reschedule(now_s + SILENCE_S)
-                if now_s >= steady_from_s:
-                    self._retry_s = FIRST_RETRY_S
-                    self._logged.clear()
+        deadline_s = loop.time() + SILENCE_S
+        while not answer.is_complete and (data := await _read(reader, deadline_s)):
+            lines = answer.lines(data)
+            if not lines:
+                continue
+            for line in lines:
+                account.tell(line)
+            self._listener.heard(model, replica_id)
+            now_s = loop.time()
+            deadline_s = now_s + SILENCE_S
+            if now_s >= steady_from_s:
+                self._retry_s = FIRST_RETRY_S
+                self._logged.clear()
         raise FeedBroken("the engine ended it")
 
     def _log(self, level: int, what: str, error: Exception) -> None:
@@ -166,6 +168,19 @@ class Follower:
             replica = f"{self._source.model}/{self._source.replica_id}"
             trace = error if level >= logging.ERROR else None
             logger.log(level, "the feed of replica %s is %s, retrying: %r", replica, what, error, exc_info=trace)
+
+
+async def _read(reader: asyncio.StreamReader, deadline_s: float) -> bytes:
+    """If the time is over, this process may have been the silent one: then what came meanwhile is there.
+
+    Raises:
+        TimeoutError: it is not.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline_s):
+            return await reader.read(READ_BYTES)
+    async with asyncio.timeout(LAST_LOOK_S):
+        return await reader.read(READ_BYTES)
 
 
 def _request(gateway_id: str, source: Source) -> bytes:

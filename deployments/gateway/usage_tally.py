@@ -8,7 +8,7 @@ from deployments.gateway.spent import Spent
 from deployments.gateway.usage_counts import Counts, Place, Row, utc_day
 from engine.computed import Computed
 
-ENGINES_WORD_S = 10.0
+ENGINES_WORD_S = 30.0
 Key = tuple[str, str]
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import httpx
 
 from deployments.gateway.usage import read_usage
+from engine.request_feed import ORPHANED_AFTER_S
 from tests.unit.gateway.harness import Client, post
 
 METRIC = re.compile(r"^vllm:(prompt_tokens|generation_tokens)_total\{[^}]*\} (\S+)$", re.MULTILINE)
 LONGEST_ANSWER_S = 60.0
-SETTLE_S = 20.0
+SETTLE_S = 60.0
+UNCHANGED_S = ORPHANED_AFTER_S + 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class MixedLoad:
         path, body = self._request(model)
         leaves = model not in self._steady and self._random.random() < leaving
         try:
-            opened = Client(*await asyncio.open_connection("127.0.0.1", self._port))
+            opened = Client(*await asyncio.open_connection("127.0.0.1", self._port), deadline_s=LONGEST_ANSWER_S)
         except OSError:
             self.outcomes["refused connection"] += 1
             await asyncio.sleep(0.05)
@@ -154,12 +156,12 @@ def difference(engines: dict[str, Tokens], ledger: dict[str, Tokens]) -> dict[st
 
 
 async def settled(engines: Engines, ledger: Ledger, expected: dict[str, Tokens] | None = None) -> dict[str, Tokens]:
-    """The difference, once it is `expected` (nothing, if that is not given) or has not changed for five seconds."""
+    """The difference, once it is `expected` (nothing, if that is not given) or stays for longer than orphans take."""
     wanted = expected if expected is not None else {}
     loop = asyncio.get_running_loop()
     last: dict[str, Tokens] = {}
     deadline_s, since_s = loop.time() + SETTLE_S, loop.time()
-    while loop.time() < deadline_s and loop.time() - since_s < 5.0:
+    while loop.time() < deadline_s and loop.time() - since_s < UNCHANGED_S:
         found = difference(await engines(), await ledger())
         if all(tokens == wanted.get(model, Tokens()) for model, tokens in found.items()):
             return found

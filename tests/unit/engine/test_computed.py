@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from engine import request_feed
 from engine.computed import Computed, read_computed
 from engine.guard import RouteGuard
 from engine.request_feed import RequestFeed, Told
@@ -22,6 +23,7 @@ BODY = {"model": "m", "prompt": "tell me of rivers", "max_tokens": 200, "ignore_
 @pytest.fixture
 async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[SimulatedEngine, Serving]]:
     monkeypatch.setenv("BARYON_INTERNAL_TOKEN", "good")
+    monkeypatch.setattr(request_feed, "ORPHANED_AFTER_S", 0.2)
     simulated = SimulatedEngine(get_profile("llama-3.1-8b-h100-tp1"), 64, 8192, 64)
     async with serving(RouteGuard(SimulatedApi(simulated, "m", 4096).app())) as served:
         yield simulated, served
@@ -102,9 +104,13 @@ async def test_with_no_gateway_left_the_next_one_hears_it_and_no_second(
             assert (await feed.next())["e"] == "began"
 
 
-async def test_of_a_gateway_that_is_gone_only_what_its_clients_have_not_seen_is_told() -> None:
+async def test_of_a_gateway_that_is_gone_only_what_its_clients_have_not_seen_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What was streamed to it, it has told state of itself, but for its last second."""
+    monkeypatch.setattr(request_feed, "ORPHANED_AFTER_S", 0.0)
     feed = RequestFeed()
+    other = feed.subscribe(b"g2")
     for told, is_cut in (
         (Told(b"g1", b"g1/a", 1, 0, b"-", got_first_byte=True, tenant=b"t"), True),
         (Told(b"g1", b"g1/b", 1, 0, b"-", tenant=b"t"), False),
@@ -112,8 +118,22 @@ async def test_of_a_gateway_that_is_gone_only_what_its_clients_have_not_seen_is_
         (Told(b"g1", b"g1/d", 1, 0, b"-", tenant=b"t"), True),
     ):
         feed.spent(told, Computed(10, 0, 5), is_cut=is_cut)
-    lines = (await anext(feed.subscribe(b"g2"))).splitlines()
-    assert lines == [b'{"e":"reset"}', b'{"e":"orphan","t":"t","p":10,"h":0,"o":5}']
+    assert await anext(other) == b'{"e":"reset"}\n'
+    assert await anext(other) == b'{"e":"orphan","t":"t","p":10,"h":0,"o":5}\n'
+
+
+async def test_a_gateway_that_lost_the_feed_for_a_moment_hears_what_it_missed_and_nobody_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_feed, "ORPHANED_AFTER_S", 0.05)
+    monkeypatch.setattr(request_feed, "ALIVE_S", 0.2)
+    feed = RequestFeed()
+    other = feed.subscribe(b"g2")
+    feed.spent(Told(b"g1", b"g1/d", 1, 0, b"-", tenant=b"t"), Computed(10, 0, 5), is_cut=True)
+    mine = (await anext(feed.subscribe(b"g1"))).splitlines()
+    assert mine == [b'{"e":"reset"}', b'{"e":"spent","k":"g1/d","p":10,"h":0,"o":5}']
+    assert await anext(other) == b'{"e":"reset"}\n'
+    assert await anext(other) == b'{"e":"alive"}\n'
 
 
 SAID = {
