@@ -151,6 +151,8 @@ class Follower:
         while not answer.is_complete and (data := await _read(reader, deadline_s)):
             lines = answer.lines(data)
             if not lines:
+                if loop.time() >= deadline_s:
+                    raise FeedBroken("no whole line came in time")
                 continue
             for line in lines:
                 account.tell(line)
