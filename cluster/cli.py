@@ -4,6 +4,7 @@ import typer
 
 from cluster.commands.audit import audit
 from cluster.commands.backtest import backtest
+from cluster.commands.backup import backup, restore
 from cluster.commands.bench import bench
 from cluster.commands.chat import chat
 from cluster.commands.doctor import doctor
@@ -12,6 +13,7 @@ from cluster.commands.plan import plan
 from cluster.commands.simulate import simulate
 from cluster.commands.status import status
 from cluster.commands.up import apply, down, up
+from cluster.commands.usage import usage
 
 app = typer.Typer(
     name="baryon",
@@ -20,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, apply, chat, plan, doctor, backtest, audit):
+for command in (up, down, status, apply, chat, plan, doctor, backtest, usage, audit, backup, restore):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(keys, name="keys")

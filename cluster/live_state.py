@@ -10,8 +10,11 @@ from typing import Any
 from cluster.placement import Node
 from cluster.ray_head import ENVIRONMENT
 from deployments.key_changes import KeyChange, Refused
+from deployments.state_backup import BackupError
+from deployments.usage_ledger import UsageQuery
 
 CALL_TIMEOUT_S = 5.0
+BACKUP_TIMEOUT_S = 300.0
 
 
 class LiveState:
@@ -73,6 +76,28 @@ class LiveState:
         """Newest first."""
         rows: list[dict[str, Any]] = self._handle("State", "state").audit.remote(limit).result(timeout_s=CALL_TIMEOUT_S)
         return rows
+
+    def usage(self, query: UsageQuery) -> list[dict[str, Any]] | None:
+        """Sums of the usage ledger; None while state is not there."""
+        try:
+            call = self._handle("State", "state").usage.remote(query)
+            rows: list[dict[str, Any]] = call.result(timeout_s=CALL_TIMEOUT_S)
+        except Exception:
+            return None
+        return rows
+
+    def backup(self) -> bytes:
+        """What `deployments.state_backup` makes of the running state.
+
+        Raises:
+            BackupError: state is not there, or a file of it is damaged.
+        """
+        try:
+            call = self._handle("State", "state").backup.remote()
+            content: bytes = call.result(timeout_s=BACKUP_TIMEOUT_S)
+        except Exception as error:
+            raise BackupError(f"the cluster's state does not answer, or cannot be copied: {error}") from error
+        return content
 
     def first_replica(self, application: str) -> dict[str, Any]:
         """What the application's replica tells gateways: its URL and token among others."""

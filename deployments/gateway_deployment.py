@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.borrower import Borrower
 from deployments.gateway.tenants.keyring import Keyring
 from deployments.gateway.tenants.lease import Reply, Report
+from deployments.gateway.usage_counts import Row
+from deployments.gateway.usage_reporter import UsageReporter
 from deployments.key_follower import follow_keys
 from deployments.membership import Membership
 from deployments.router_metrics import RouterMetrics
@@ -49,6 +52,7 @@ class GatewayDeployment:
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, keyring, certificate)
         self._state: DeploymentHandle | None = None
         self._lending_state: DeploymentHandle | None = None
+        self._ledger: DeploymentHandle | None = None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
@@ -58,6 +62,9 @@ class GatewayDeployment:
         self._publishing = asyncio.create_task(self._publish_metrics())
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
+        app = self._gateway.app
+        self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
+        self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
         await keys_are_known.wait()
         await self._first_replicas()
@@ -77,6 +84,8 @@ class GatewayDeployment:
         if not hasattr(self, "_following"):
             return
         await self._drain()
+        self._telling_usage.cancel()
+        await self._usage.finish()
         self._following.cancel()
         self._following_keys.cancel()
         self._publishing.cancel()
@@ -112,6 +121,18 @@ class GatewayDeployment:
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
             metrics.publish(self._gateway.app.routers)
+
+    async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
+        """Raises:
+        Exception: whatever Serve raises when state is away, or has not answered in time.
+        """
+        known, self._ledger = self._ledger, None
+        async with asyncio.timeout(REPORT_TIMEOUT_S):
+            state: DeploymentHandle = known or await asyncio.to_thread(
+                serve.get_deployment_handle, "State", APPLICATION
+            )
+            await state.report_usage.remote(gateway_id, batch, rows)
+        self._ledger = state
 
     async def _report_demand(self, gateway_id: str, demands: dict[str, Demand]) -> None:
         """Withdraws a report that state does not answer in time.

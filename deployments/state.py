@@ -14,15 +14,19 @@ import ray
 from cluster.autoscaler.demand import Demand
 from deployments.gateway.tenants.keyring import KeyPage
 from deployments.gateway.tenants.lease import Reply, Report
+from deployments.gateway.usage_counts import Row
 from deployments.key_changes import KeyChange, Refused
 from deployments.lending import Lending
 from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
+from deployments.state_backup import backup
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
 from deployments.tenant_registry import TenantRegistry
+from deployments.usage_ledger import LEDGER, UsageQuery
+from deployments.usage_ledger import opened as opened_ledger
 from deployments.usage_log import UsageLogError, bins, opened
 
 logger = logging.getLogger(__name__)
@@ -42,11 +46,13 @@ class State:
     """Model catalogue and start-up stages, with a version that gateways long-poll; replica counts."""
 
     def __init__(self, path: str) -> None:
+        self._path = Path(path)
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))
         self._tenants = TenantRegistry(Path(path))
         self._usage_path = Path(path).with_name(USAGE_LOG)
         self._usage = opened(self._usage_path)
+        self._ledger = opened_ledger(Path(path).with_name(LEDGER))
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
         self._lending = Lending(Path(path))
         self._metrics = ScalingMetrics()
@@ -122,6 +128,16 @@ class State:
     async def lend(self, report: Report) -> Reply:
         """What a gateway has used of tenants' limits, and what it may use from now on."""
         return self._lending.exchange(report)
+
+    async def report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
+        """Told twice a second by each gateway that has news; a batch told again counts once."""
+        self._ledger.add(gateway_id, batch, rows)
+
+    async def backup(self) -> bytes:
+        return await asyncio.to_thread(backup, self._path)
+
+    async def usage(self, query: UsageQuery) -> list[dict[str, Any]]:
+        return self._ledger.sums(query)
 
     async def report_replica(self, report: ReplicaReport) -> None:
         """Sent at each change of stage, and every `REPORT_PERIOD_S` as a sign of life."""
@@ -213,3 +229,4 @@ class State:
             self._tenants.close()
             self._usage.close()
             self._lending.close()
+            self._ledger.close()

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from engine.computed import Computing
 from engine.internal_token import is_token
-from engine.request_feed import DISPATCH_HEADER, RequestFeed, Subscription, Told
+from engine.request_feed import DISPATCH_HEADER, TENANT_HEADER, RequestFeed, Subscription, Told
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -55,6 +56,7 @@ class RouteGuard:
         self._in_flight = 0
         self._is_draining = False
         self._feed = RequestFeed()
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -81,16 +83,38 @@ class RouteGuard:
         return any(name == TOKEN_HEADER and is_token(self._secret, value) for name, value in scope.get("headers", ()))
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
-        told = self._feed.began(next((value for name, value in scope["headers"] if name == DISPATCH_HEADER), None))
+        headers = dict(scope["headers"])
+        told = self._feed.began(headers.get(DISPATCH_HEADER), headers.get(TENANT_HEADER, b""))
+        computing = Computing(scope, receive, headers.get(b"x-request-id", b""))
         self._in_flight += 1
         try:
-            await self._app(scope, receive, send if told is None else self._noting_first_byte(told, send))
+            if told is None:
+                await self._app(scope, receive, send)
+            else:
+                await self._app(scope, computing.receive, self._noting(told, computing, send))
         finally:
             self._in_flight -= 1
             if told is not None:
                 self._feed.ended(told)
+                self._tell_spent(told, computing)
 
-    def _noting_first_byte(self, told: Told, send: Send) -> Send:
+    def _tell_spent(self, told: Told, computing: Computing) -> None:
+        """An engine is through with a request that was cut a little after its answer is given up."""
+        if not computing.is_cut:
+            computed = computing.said()
+            if computed is not None:
+                self._feed.spent(told, computed, is_cut=False)
+            return
+        task = asyncio.create_task(self._tell_computed(told, computing))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_computed(self, told: Told, computing: Computing) -> None:
+        computed = await computing.computed()
+        if computed is not None:
+            self._feed.spent(told, computed, is_cut=True)
+
+    def _noting(self, told: Told, computing: Computing, send: Send) -> Send:
         """Only a stream has a first byte that means anything: another answer comes whole."""
         waits_for_it = False
 
@@ -98,9 +122,11 @@ class RouteGuard:
             nonlocal waits_for_it
             if message["type"] == "http.response.start":
                 waits_for_it = _is_event_stream(message)
-            elif waits_for_it and message.get("body"):
-                waits_for_it = False
-                self._feed.first_byte(told)
+            elif body := message.get("body"):
+                computing.sent(body)
+                if waits_for_it:
+                    waits_for_it = False
+                    self._feed.first_byte(told)
             await send(message)
 
         return note

@@ -3,15 +3,26 @@
 One JSON object a line: `reset`, then `began` for each open request, then `began`, `first` and `ended` as they happen,
 and `alive` when nothing else did. `k` names the request, `p` and `h` are its prompt's tokens and how many of them its
 gateway expects in the cache, `b` is the prompt's blocks as in the header, `f` says that its first byte is out already.
+
+The gateway of a request hears only `spent`, when the engine is through with it: `p`, `h` and `o` are then the prompt,
+cached and output tokens that were computed. If that gateway is gone and its client has seen nothing of the answer, one
+of the others hears of an `orphan` of tenant `t` instead.
 """
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.computed import Computed
+
 DISPATCH_HEADER = b"x-baryon-dispatch"
 MAX_DISPATCH_BYTES = 8192
+TENANT_HEADER = b"x-baryon-tenant"
+TENANT = re.compile(rb"[A-Za-z0-9._~%/-]{1,1024}")
+ORPHANS_KEPT = 1_000
+ORPHANED_AFTER_S = 10.0
 NO_BLOCKS = b"-"
 MAX_PENDING_BYTES = 4 * 2**20
 ALIVE_S = 0.5
@@ -32,6 +43,7 @@ class Told:
     hit_tokens: int
     blocks: bytes
     got_first_byte: bool = False
+    tenant: bytes = b""
 
     def began_line(self) -> bytes:
         first = b',"f":true' if self.got_first_byte else b""
@@ -104,14 +116,25 @@ class Subscription:
             self.cut_off.set_result(None)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Unheard:
+    """What `gateway` should have been told as `spent`, and what another is told if it does not come back."""
+
+    gateway: bytes
+    spent: bytes
+    orphan: bytes
+
+
 class RequestFeed:
     """Requests in the engine by the gateway that sent them, and who listens."""
 
     def __init__(self) -> None:
         self._open: dict[bytes, Told] = {}
         self._subscriptions: dict[Subscription, None] = {}
+        self._unheard: deque[Unheard] = deque(maxlen=ORPHANS_KEPT)
+        self._orphans: deque[bytes] = deque(maxlen=ORPHANS_KEPT)
 
-    def began(self, header: bytes | None) -> Told | None:
+    def began(self, header: bytes | None, tenant: bytes = b"") -> Told | None:
         """None if the header is missing or malformed: then nobody is told of the request.
 
         A request under a key that is still open takes its place: its gateway sent it again.
@@ -119,6 +142,8 @@ class RequestFeed:
         told = read_dispatch(header) if header else None
         if told is None:
             return None
+        if TENANT.fullmatch(tenant):
+            told.tenant = tenant
         replaced = self._open.get(told.key)
         if replaced is not None:
             self.ended(replaced)
@@ -136,6 +161,37 @@ class RequestFeed:
             del self._open[told.key]
             self._tell(told, lambda: b'{"e":"ended","k":"%b"}\n' % told.key)
 
+    def spent(self, told: Told, computed: Computed, *, is_cut: bool) -> None:
+        """What the engine computed of a request that has ended; `is_cut`: its client left before that was all.
+
+        A gateway that is not there hears it when it comes back. If it does not, another hears of what that one had
+        not passed on to its client, and no second one.
+        """
+        tokens = b'"p":%d,"h":%d,"o":%d' % (computed.prompt_tokens, computed.cached_tokens, computed.output_tokens)
+        line = b'{"e":"spent","k":"%b",%b}\n' % (told.key, tokens)
+        mine = next((one for one in self._subscriptions if one.gateway == told.gateway), None)
+        if mine is not None:
+            mine.put(line)
+            return
+        is_orphan = is_cut and told.tenant and not told.got_first_byte
+        orphan = b'{"e":"orphan","t":"%b",%b}\n' % (told.tenant, tokens) if is_orphan else b""
+        unheard = Unheard(told.gateway, line, orphan)
+        self._unheard.append(unheard)
+        asyncio.get_running_loop().call_later(ORPHANED_AFTER_S, self._orphan, unheard)
+
+    def _orphan(self, unheard: "Unheard") -> None:
+        """Its gateway has not come back."""
+        if unheard not in self._unheard:
+            return
+        self._unheard.remove(unheard)
+        if not unheard.orphan:
+            return
+        other = next(iter(self._subscriptions), None)
+        if other is None:
+            self._orphans.append(unheard.orphan)
+        else:
+            other.put(unheard.orphan)
+
     def subscribe(self, gateway: bytes) -> Subscription:
         """Raises:
         ValueError: not a gateway's id.
@@ -143,7 +199,12 @@ class RequestFeed:
         if not re.fullmatch(NAME, gateway):
             raise ValueError("not a gateway's id")
         others = (told.began_line() for told in self._open.values() if told.gateway != gateway)
-        subscription = Subscription(gateway, b"".join((RESET, *others)), self._drop)
+        mine = [unheard for unheard in self._unheard if unheard.gateway == gateway]
+        for unheard in mine:
+            self._unheard.remove(unheard)
+        news = (RESET, *others, *(unheard.spent for unheard in mine), *self._orphans)
+        self._orphans.clear()
+        subscription = Subscription(gateway, b"".join(news), self._drop)
         self._subscriptions[subscription] = None
         return subscription
 

@@ -2,26 +2,38 @@
 
 from collections.abc import Callable
 
-from deployments.gateway.usage import Usage, UsageStripper, read_usage
+from deployments.gateway.spent import Spent
+from deployments.gateway.stream_count import DeltaCount, StreamCount
+from deployments.gateway.usage import Usage, UsageStripper, UsageWanted, read_usage
 
 TAIL_BYTES = 16 * 1024
 USAGE = b'"usage":{'
 DONE = b"data: [DONE]"
-EVENT = b"data: "
 
 Receipt = Callable[[Usage | None], bytes]
 
 
 class AnswerTap:
-    """One answer. `receipt`, if wanted, is asked once what to tell at the end: text of one line."""
+    """One answer. `receipt`, if wanted, is asked once what to tell at the end: text of one line.
 
-    def __init__(self, *, strips_usage: bool, on_first_token: Callable[[], None], receipt: Receipt | None) -> None:
-        self._stripper = UsageStripper() if strips_usage else None
+    `wanted`: what of the usage the client asked for in a stream that tells it; None: it has nothing to take out.
+    """
+
+    def __init__(
+        self,
+        *,
+        wanted: UsageWanted | None,
+        prompts: int,
+        choices: int,
+        on_first_token: Callable[[], None],
+        receipt: Receipt | None,
+    ) -> None:
+        self._stripper = UsageStripper(wanted) if wanted is not None else None
+        self._count = StreamCount(prompts, choices) if wanted is not None else DeltaCount()
         self._on_first_token = on_first_token
         self._receipt = receipt
         self._saw_token = False
         self._tail = b""
-        self.events = 0
         self.wants_whole = receipt is not None
 
     def event_data(self, data: bytes) -> bytes:
@@ -29,12 +41,15 @@ class AnswerTap:
         if not self._saw_token:
             self._saw_token = True
             self._on_first_token()
-        self.events += data.count(EVENT)
         if self._stripper is not None:
-            data, told = self._stripper.feed(data)
-            self._tail = told or self._tail
-        elif USAGE in data:
-            self._tail = data
+            data, told, counted = self._stripper.feed(data)
+            if counted:
+                self._count.passed(counted)
+                self._tail = told or self._tail
+        else:
+            self._count.passed(data)
+            if USAGE in data:
+                self._tail = data
         if self._receipt is not None and DONE in data:
             before, done, after = data.partition(DONE)
             data = before + self._comment() + done + after
@@ -44,6 +59,10 @@ class AnswerTap:
         """What is still to be sent: an event that never ended, or the receipt of a dialect without a last word."""
         rest = self._stripper.rest() if self._stripper is not None else b""
         return rest + self._comment() if self._receipt is not None else rest
+
+    def delivered(self) -> Spent:
+        """Of a stream, as far as it went; one document is delivered whole or not at all."""
+        return self._count.spent()
 
     def whole_data(self, data: bytes) -> None:
         """Of an answer that is one document."""

@@ -31,6 +31,7 @@ from deployments.gateway.tenants.door import OPEN_ROUTES, Door
 from deployments.gateway.tenants.spending import Spending
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EnginePool
+from deployments.gateway.usage_tally import UsageTally
 from deployments.gateway.waiting_room import WaitingRoom
 from engine.guard import GENERATION_ROUTES
 
@@ -61,8 +62,17 @@ class GatewayApp:
         self._suspects = Suspects(time.monotonic)
         self.room = WaitingRoom()
         self.spending = Spending(self.routers.gateway_id)
+        self.tally = UsageTally()
         self._backends = Backends(
-            settings, catalogue, replicas, self.routers, self._suspects, self._pool, self.room, self.spending
+            settings,
+            catalogue,
+            replicas,
+            self.routers,
+            self._suspects,
+            self._pool,
+            self.room,
+            self.spending,
+            self.tally,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())

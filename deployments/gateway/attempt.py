@@ -11,12 +11,14 @@ from deployments.gateway.relay import Outcome
 from deployments.gateway.request import InferenceRequest
 from deployments.gateway.routing.attainment import kept
 from deployments.gateway.routing.router import Placement, Told
+from deployments.gateway.spent import Spent
 from deployments.gateway.usage import Usage
+from deployments.gateway.usage_tally import RequestUsage
 
 logger = logging.getLogger("baryon.routing")
 
 FAILED: frozenset[Outcome] = frozenset({"failed", "broken", "timed_out"})
-NOT_TAKEN: frozenset[Outcome] = frozenset({"failed", "refused", "not_started"})
+BROKEN_OFF: frozenset[Outcome] = frozenset({"client_gone", "broken", "timed_out"})
 
 
 class Attempt:
@@ -28,6 +30,7 @@ class Attempt:
         placement: Placement,
         inference: InferenceRequest,
         arrived_ms: float,
+        usage: RequestUsage,
         *,
         explains: bool,
     ) -> None:
@@ -35,11 +38,13 @@ class Attempt:
         self._placement = placement
         self._inference = inference
         self._arrived_ms = arrived_ms
+        self._usage = usage
         self._explains = explains
         self.body = inference.body
-        self.tokens = 0
         self.tap = AnswerTap(
-            strips_usage=inference.strips_usage,
+            wanted=inference.usage_wanted,
+            prompts=inference.prompts,
+            choices=inference.choices,
             on_first_token=self._first_token,
             receipt=self._receipt if explains else None,
         )
@@ -58,7 +63,7 @@ class Attempt:
             gateway_id, request_id.decode(), round(dispatch.prompt_tokens), round(dispatch.hit_tokens), prompt.blocks
         )
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome) -> Spent:
         """Close the account of it, learn from what the engine told, and tell the autoscaler what came of it."""
         usage, at_ms = self.tap.usage(), now_ms()
         if logger.isEnabledFor(logging.DEBUG):
@@ -68,24 +73,24 @@ class Attempt:
         if usage is not None:
             told = Told(usage.output_tokens, usage.prompt_tokens, usage.cached_tokens, usage.ttft_ms)
             self._model.saw_prompt(self._inference.prompt.size_bytes, usage.prompt_tokens)
-        self.tokens = self._tokens(outcome, usage)
         if outcome == "completed":
             self._completed(usage, at_ms)
         elif outcome in FAILED:
             self._model.meter.finished(met=False)
         self._model.router.finish(self._placement, at_ms, told)
+        return self._spent(outcome, usage)
 
-    def _tokens(self, outcome: Outcome, usage: Usage | None) -> int:
-        """Of the prompt and the answer: as the engine says, or the events that came; none of what it did not take."""
-        if usage is not None:
-            return usage.prompt_tokens + usage.output_tokens
-        if outcome in NOT_TAKEN:
-            return 0
-        return self.delivered()
-
-    def delivered(self) -> int:
-        """Tokens so far, with the prompt's: one for each event of a stream."""
-        return round(self._placement.prompt.tokens) + self.tap.events
+    def _spent(self, outcome: Outcome, usage: Usage | None) -> Spent:
+        if outcome == "completed":
+            told = Spent(usage.prompt_tokens, usage.cached_tokens or 0, usage.output_tokens) if usage else None
+            return self._usage.completed(told)
+        if outcome in BROKEN_OFF:
+            return self._usage.broke_off()
+        if outcome == "not_started":
+            self._usage.gives_up_replica()
+        else:
+            self._usage.refused()
+        return Spent()
 
     def _completed(self, usage: Usage | None, at_ms: float) -> None:
         output_tokens = usage.output_tokens if usage is not None else None

@@ -1,6 +1,7 @@
 """What the other gateways have on each replica, as its engine tells it (`engine.request_feed`)."""
 
 import asyncio
+import contextlib
 import logging
 import struct
 from base64 import urlsafe_b64encode
@@ -8,7 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from deployments.gateway.feed_account import HASH_BYTES, FeedAccount, FeedAnswer, FeedBroken, FeedListener, NoFeed
+from deployments.gateway.feed_account import (
+    HASH_BYTES,
+    FeedAccount,
+    FeedAnswer,
+    FeedBroken,
+    FeedListener,
+    NoFeed,
+    SpentListener,
+)
 from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.upstream import engine_address
 from engine.guard import FEED_ROUTE, TOKEN_HEADER
@@ -23,6 +32,7 @@ LAST_RETRY_S = 2.0
 NO_SUCH_ROUTE_RETRY_S = 30.0
 STEADY_S = 5.0
 SILENCE_S = 5.0
+LAST_LOOK_S = 0.1
 READ_BYTES = 64 * 1024
 
 
@@ -53,9 +63,10 @@ class Source:
 class Feeds:
     """Follows the engines of all replicas that are watched, for one gateway. Used on one event loop."""
 
-    def __init__(self, gateway_id: str, listener: FeedListener) -> None:
+    def __init__(self, gateway_id: str, listener: FeedListener, spending: SpentListener) -> None:
         self._gateway_id = gateway_id
         self._listener = listener
+        self._spending = spending
         self._random = Random()  # noqa: S311
         self._following: dict[str, dict[Source, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,7 +94,7 @@ class Feeds:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _follow(self, source: Source) -> asyncio.Task[None]:
-        follower = Follower(self._gateway_id, source, self._listener, self._random)
+        follower = Follower(self._gateway_id, source, self._listener, self._spending, self._random)
         task = asyncio.get_running_loop().create_task(follower.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -93,10 +104,13 @@ class Feeds:
 class Follower:
     """Passes on what one engine tells, on one connection after another."""
 
-    def __init__(self, gateway_id: str, source: Source, listener: FeedListener, random: Random) -> None:
+    def __init__(
+        self, gateway_id: str, source: Source, listener: FeedListener, spending: SpentListener, random: Random
+    ) -> None:
         self._gateway_id = gateway_id
         self._source = source
         self._listener = listener
+        self._spending = spending
         self._random = random
         self._retry_s = FIRST_RETRY_S
         self._logged: set[str] = set()
@@ -133,20 +147,22 @@ class Follower:
         loop = asyncio.get_running_loop()
         steady_from_s = loop.time() + STEADY_S
         model, replica_id = self._source.model, self._source.replica_id
-        answer, account = FeedAnswer(), FeedAccount(model, replica_id, self._listener)
-        async with asyncio.timeout(SILENCE_S) as silence:
-            while not answer.is_complete and (data := await reader.read(READ_BYTES)):
-                lines = answer.lines(data)
-                if not lines:
-                    continue
-                for line in lines:
-                    account.tell(line)
-                self._listener.heard(model, replica_id)
-                now_s = loop.time()
-                silence.reschedule(now_s + SILENCE_S)
-                if now_s >= steady_from_s:
-                    self._retry_s = FIRST_RETRY_S
-                    self._logged.clear()
+        answer, account = FeedAnswer(), FeedAccount(model, replica_id, self._listener, self._spending)
+        deadline_s = loop.time() + SILENCE_S
+        while not answer.is_complete and (data := await _read(reader, deadline_s)):
+            lines = answer.lines(data)
+            if not lines:
+                if loop.time() >= deadline_s:
+                    raise FeedBroken("no whole line came in time")
+                continue
+            for line in lines:
+                account.tell(line)
+            self._listener.heard(model, replica_id)
+            now_s = loop.time()
+            deadline_s = now_s + SILENCE_S
+            if now_s >= steady_from_s:
+                self._retry_s = FIRST_RETRY_S
+                self._logged.clear()
         raise FeedBroken("the engine ended it")
 
     def _log(self, level: int, what: str, error: Exception) -> None:
@@ -155,6 +171,19 @@ class Follower:
             replica = f"{self._source.model}/{self._source.replica_id}"
             trace = error if level >= logging.ERROR else None
             logger.log(level, "the feed of replica %s is %s, retrying: %r", replica, what, error, exc_info=trace)
+
+
+async def _read(reader: asyncio.StreamReader, deadline_s: float) -> bytes:
+    """If the time is over, this process may have been the silent one: then what came meanwhile is there.
+
+    Raises:
+        TimeoutError: it is not.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline_s):
+            return await reader.read(READ_BYTES)
+    async with asyncio.timeout(LAST_LOOK_S):
+        return await reader.read(READ_BYTES)
 
 
 def _request(gateway_id: str, source: Source) -> bytes:

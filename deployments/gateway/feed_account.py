@@ -3,10 +3,12 @@
 import struct
 from base64 import b64decode
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import httptools
 import orjson
 
+from engine.computed import Computed
 from engine.request_feed import NO_BLOCKS
 
 MAX_LINE_BYTES = 64 * 1024
@@ -38,6 +40,16 @@ class FeedListener(Protocol):
 
     def heard(self, model: str, replica_id: str) -> None:
         """After everything that came at once, even if it said only that the engine is alive."""
+
+
+class SpentListener(Protocol):
+    """Hears what requests took on an engine."""
+
+    def spent(self, replica_id: str, key: str, computed: Computed) -> None:
+        """One of this gateway's, when its engine is through with it."""
+
+    def orphaned(self, tenant: str, model: str, computed: Computed) -> None:
+        """One of a gateway that is gone, of which its client has seen nothing. No other gateway hears of it."""
 
 
 class FeedBroken(Exception):
@@ -89,9 +101,10 @@ class FeedAnswer:
 class FeedAccount:
     """What one connection tells of a replica: checked, then passed on to the listener."""
 
-    def __init__(self, model: str, replica_id: str, listener: FeedListener) -> None:
+    def __init__(self, model: str, replica_id: str, listener: FeedListener, spending: SpentListener) -> None:
         self._replica = model, replica_id
         self._listener = listener
+        self._spending = spending
         self._open: set[str] | None = None
 
     def tell(self, line: bytes) -> None:
@@ -125,10 +138,20 @@ class FeedAccount:
             case {"e": "ended", "k": str(key)}:
                 open_now.discard(key)
                 self._listener.other_ended(*self._replica, key)
+            case {"e": "spent", "k": str(key), "p": int(prompt), "h": int(hit), "o": int(output)}:
+                self._spending.spent(self._replica[1], key, _computed(prompt, hit, output))
+            case {"e": "orphan", "t": str(tenant), "p": int(prompt), "h": int(hit), "o": int(output)}:
+                self._spending.orphaned(unquote(tenant), self._replica[0], _computed(prompt, hit, output))
             case {"e": "alive"}:
                 pass
             case _:
                 raise FeedBroken("a line of an unknown kind")
+
+
+def _computed(prompt: int, hit: int, output: int) -> Computed:
+    if not (0 <= hit <= prompt < MAX_TOKENS and 0 <= output < MAX_TOKENS):
+        raise FeedBroken("tokens that cannot be")
+    return Computed(prompt, hit, output)
 
 
 def decoded_blocks(text: str) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from deployments.gateway.suspects import Suspects
 from deployments.gateway.tenants.spending import UNLIMITED, Spending
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EngineConnection, EnginePool
+from deployments.gateway.usage_tally import UsageTally
 from deployments.gateway.waiting_room import Place, WaitingRoom
 
 REPLICAS_TRIED = 3
@@ -40,6 +41,7 @@ class Backends:
     pool: EnginePool
     room: WaitingRoom
     spending: Spending
+    tally: UsageTally
 
 
 class Inference:
@@ -69,6 +71,7 @@ class Inference:
         self._tried: set[str] = set()
         self._tokens = 0
         self._attempt: Attempt | None = None
+        self._usage = backends.tally.request(tenant.name, card.name)
 
     async def run(self) -> None:
         """Raises:
@@ -81,7 +84,7 @@ class Inference:
         charge = await self._backends.spending.let_in(
             self._tenant, self._card.name, prompt_tokens, self._asked.output_at_most, also
         )
-        charge.delivered = lambda: self._attempt.delivered() if self._attempt is not None else 0
+        charge.delivered = lambda: self._attempt.tap.delivered().tokens if self._attempt is not None else 0
         try:
             await self._run()
         finally:
@@ -110,20 +113,25 @@ class Inference:
                 shows_first_token=self._asked.stream,
             )
             explains = headers.get(EXPLAIN_HEADER) == b"1"
-            attempt = Attempt(self._model, placement, self._asked, self._arrived_ms, explains=explains)
+            attempt = Attempt(self._model, placement, self._asked, self._arrived_ms, self._usage, explains=explains)
             self._attempt = attempt
+            self._usage.asks((placement.replica, self._key), attempt.tap.delivered)
             outcome: Outcome = "failed"
             try:
                 outcome = await self._relay(admitted[placement.replica], attempt)
             finally:
-                attempt.finish(outcome)
-                self._tokens += attempt.tokens
+                self._tokens += attempt.finish(outcome).tokens
                 self._backends.room.call_first(self._card.name)
             if outcome != "not_started":
                 return
             self._backends.suspects.add(placement.replica)
             self._tried.add(placement.replica)
         raise engine_unavailable()
+
+    @property
+    def _key(self) -> str:
+        """What engines call it."""
+        return f"{self._backends.routers.gateway_id}/{self._request_id.decode()}"
 
     def _admitted(self) -> dict[str, ReplicaInfo]:
         """Raises:
@@ -226,7 +234,9 @@ class Inference:
     async def _relay(self, replica: ReplicaInfo, attempt: Attempt) -> Outcome:
         dispatch = attempt.dispatch_header(self._backends.routers.gateway_id, self._request_id)
         path = self._request.path
-        wire = engine_request(path, attempt.body, replica.url, replica.token, self._request_id, dispatch)
+        wire = engine_request(
+            path, attempt.body, replica.url, replica.token, self._request_id, dispatch, self._tenant.name
+        )
         kept_open = self._backends.pool.take(replica.url)
         if kept_open is not None:
             outcome = await self._exchange(kept_open, wire, replica, attempt)

@@ -11,8 +11,8 @@ from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
 from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
 from deployments.gateway.settings import GatewaySettings
-from deployments.gateway.tenants.output_bound import output_at_most
-from deployments.gateway.usage import asking_for_usage
+from deployments.gateway.tenants.output_bound import output_at_most, prompts_in
+from deployments.gateway.usage import UsageWanted, asking_for_usage
 
 STATEFUL_FIELDS = {
     "previous_response_id": "send the whole conversation in 'input'",
@@ -23,16 +23,19 @@ STATEFUL_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """`body` is what the engine gets: it asks for the usage that the router learns from.
+    """`body` is what the engine gets: it asks for the usage that the router learns from and the ledger counts.
 
-    `strips_usage`: the client did not ask for it, and does not get it. `output_at_most`: tokens; None if not bounded.
+    `usage_wanted`: what of that the client asked for; it does not get the rest. `choices` to each of `prompts`.
+    `output_at_most`: tokens; None if not bounded.
     """
 
     model: str
     stream: bool
     prompt: PromptBlocks
     body: bytes
-    strips_usage: bool
+    usage_wanted: UsageWanted | None = None
+    prompts: int = 1
+    choices: int = 1
     output_at_most: int | None = None
 
 
@@ -70,8 +73,9 @@ def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | N
     prompt = prompt_blocks(document, salt)
     if cache_salt is not None and path in SALTED_ROUTES:
         document["cache_salt"] = cache_salt
-    body, strips_usage = asking_for_usage(path, orjson.dumps(document), document)
-    return InferenceRequest(model, stream, prompt, body, strips_usage, output_at_most(path, document))
+    body, wanted = asking_for_usage(path, orjson.dumps(document), document)
+    prompts, choices = prompts_in(document), document.get("n") or 1
+    return InferenceRequest(model, stream, prompt, body, wanted, prompts, choices, output_at_most(path, document))
 
 
 def _object(body: bytes) -> dict[str, Any]:

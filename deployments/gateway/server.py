@@ -40,7 +40,7 @@ class Gateway:
         self.app = GatewayApp(lambda: self.settings, replicas, catalogue, door)
         self._browsers = Browsers(self.app.handle, lambda: self.settings)
         self._replicas = replicas
-        self._feeds = Feeds(self.app.routers.gateway_id, self.app.routers)
+        self._feeds = Feeds(self.app.routers.gateway_id, self.app.routers, self.app.tally)
         self._connections = ClientConnections()
         self._server: asyncio.Server | None = None
         self._renewing: asyncio.Task[None] | None = None

@@ -8,7 +8,10 @@ import orjson
 
 USAGE = re.compile(rb'"usage"\s*:\s*\{')
 METRICS = re.compile(rb'"metrics"\s*:\s*\{')
-ASK = b'{"stream_options":{"include_usage":true},'
+SO_FAR = b',"usage":{'
+EVENT_END = b"\n\n"
+LAST_OF_EVENT = b"}\n\n"
+ASK = b'{"stream_options":{"include_usage":true,"continuous_usage_stats":true},'
 NO_CHOICES = b'"choices":[]'
 LARGEST_USAGE_BYTES = 16 * 1024
 STREAMS_WITH_OPTIONS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
@@ -16,7 +19,10 @@ STREAMS_WITH_OPTIONS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, and the engine's own time to first token where it tells. None where it says nothing."""
+    """Tokens, and the engine's own time to first token where it tells. None where it says nothing.
+
+    Embeddings have no output.
+    """
 
     prompt_tokens: int
     output_tokens: int
@@ -30,6 +36,7 @@ def read_usage(tail: bytes) -> Usage | None:
     if usage is None:
         return None
     prompt, output = (_first(usage, *names) for names in (PROMPT_NAMES, OUTPUT_NAMES))
+    output = 0 if output is None else output
     if not isinstance(prompt, int) or not isinstance(output, int):
         return None
     details = _first(usage, "prompt_tokens_details", "input_tokens_details")
@@ -72,46 +79,102 @@ def _last_object(pattern: re.Pattern[bytes], text: bytes) -> dict[str, Any] | No
     return None
 
 
-def asking_for_usage(path: bytes, body: bytes, document: dict[str, Any]) -> tuple[bytes, bool]:
-    """The body that makes the engine tell its usage in a stream, and whether that is more than the client asked for."""
+@dataclass(frozen=True, slots=True)
+class UsageWanted:
+    """What a client asked to be told in its stream: the usage `at_end`, the usage so far in `each` event."""
+
+    at_end: bool
+    each: bool
+
+
+def asking_for_usage(path: bytes, body: bytes, document: dict[str, Any]) -> tuple[bytes, UsageWanted | None]:
+    """The body that makes the engine tell its usage in each event of a stream, and what the client wants of that.
+
+    None: the route has no such option, it is no stream, or its options are such that the engine will refuse them.
+    """
     if not document.get("stream") or path not in STREAMS_WITH_OPTIONS:
-        return body, False
-    options = document.get("stream_options")
+        return body, None
     if "stream_options" not in document:
-        return ASK + body[body.index(b"{") + 1 :], True
-    if options is None or (isinstance(options, dict) and not options.get("include_usage")):
-        asked = {**document, "stream_options": {**(options or {}), "include_usage": True}}
-        return orjson.dumps(asked), True
-    return body, False
+        return ASK + body[body.index(b"{") + 1 :], UsageWanted(at_end=False, each=False)
+    options = document["stream_options"]
+    if options is not None and not isinstance(options, dict):
+        return body, None
+    known = options or {}
+    at_end = known.get("include_usage") is True
+    wanted = UsageWanted(at_end, at_end and known.get("continuous_usage_stats") is True)
+    asked = {**known, "include_usage": True, "continuous_usage_stats": True}
+    return orjson.dumps({**document, "stream_options": asked}), wanted
 
 
 class UsageStripper:
-    """Takes the event that only says usage out of a stream whose client did not ask for it.
+    """Takes out of a stream what says usage and its client did not ask for.
 
     An event is held back until it is whole, if it is not larger than any that says usage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: UsageWanted) -> None:
+        self._wanted = wanted
         self._incomplete = b""
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """What goes on to the client now, and the usage event if it came. An incomplete event waits for its end."""
-        if self._incomplete:
-            data = self._incomplete + data
-            self._incomplete = b""
-        if not data.endswith(b"\n\n"):
-            complete = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+    def feed(self, data: bytes) -> tuple[bytes, bytes, bytes]:
+        """What goes on to the client now, the event that says the usage at the end if it came, and, as they came, the
+        events of which something goes on and some say usage. An incomplete event waits for its end.
+        """
+        if self._incomplete or not data.endswith(EVENT_END):
+            data = self._whole_events(data)
+        at = data.find(SO_FAR)
+        if at < 0:
+            return data, b"", b""
+        is_one_event = data.find(b"}", at) + 1 + len(LAST_OF_EVENT) == len(data)
+        if is_one_event and not data.endswith(NO_CHOICES, 0, at):
+            return data if self._wanted.each else data[:at] + LAST_OF_EVENT, b"", data
+        return self._strip(data)
+
+    def _whole_events(self, data: bytes) -> bytes:
+        data = self._incomplete + data
+        self._incomplete = b""
+        if not data.endswith(EVENT_END):
+            complete = data.rfind(EVENT_END) + 2 if EVENT_END in data else 0
             if len(data) - complete <= LARGEST_USAGE_BYTES:
                 data, self._incomplete = data[:complete], data[complete:]
-        at = data.find(NO_CHOICES)
-        while at >= 0:
-            begin = max(0, data.rfind(b"\n\n", 0, at) + 2) if b"\n\n" in data[:at] else 0
-            end = data.find(b"\n\n", at) + 2
-            if end > 1 and data.startswith(b"data:", begin) and USAGE.search(data, begin, end):
-                return data[:begin] + data[end:], data[begin:end]
-            at = data.find(NO_CHOICES, at + 1)
-        return data, b""
+        return data
+
+    def _strip(self, data: bytes) -> tuple[bytes, bytes, bytes]:
+        begin, end = last_usage(data)
+        before, told, after = data[:begin], data[begin:end], data[end:]
+        passed = before if self._wanted.each else without_usage_so_far(before)
+        return (passed + told + after if self._wanted.at_end else passed + after), told, data
 
     def rest(self) -> bytes:
         """What came after the last whole event."""
         return self._incomplete
+
+
+def without_usage_so_far(events: bytes) -> bytes:
+    """Objects in it are numbers all through, so their braces can be counted."""
+    at = events.find(SO_FAR)
+    if at < 0:
+        return events
+    kept, begin = [], 0
+    while at >= 0:
+        end = events.find(b"}", at) + 1
+        while end and events.count(b"{", at, end) > events.count(b"}", at, end):
+            end = events.find(b"}", end) + 1
+        if not end:
+            break
+        kept.append(events[begin:at])
+        begin, at = end, events.find(SO_FAR, end)
+    kept.append(events[begin:])
+    return b"".join(kept)
+
+
+def last_usage(data: bytes) -> tuple[int, int]:
+    """Where the event is that only says usage; at the end, and empty, if there is none."""
+    at = data.find(NO_CHOICES)
+    while at >= 0:
+        begin = max(0, data.rfind(b"\n\n", 0, at) + 2) if b"\n\n" in data[:at] else 0
+        end = data.find(b"\n\n", at) + 2
+        if end > 1 and data.startswith(b"data:", begin) and USAGE.search(data, begin, end):
+            return begin, end
+        at = data.find(NO_CHOICES, at + 1)
+    return len(data), len(data)

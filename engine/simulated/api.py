@@ -19,11 +19,12 @@ from engine.simulated.words import count_tokens, tokens_of
 
 DEFAULT_TOKENS = 64
 EMBEDDING_SIZE = 32
-ROLE = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
+ROLE = b'{"index":%d,"delta":{"role":"assistant","content":""},"finish_reason":null}'
 
 
 class StreamOptions(BaseModel):
     include_usage: bool = False
+    continuous_usage_stats: bool = False
 
 
 class Parameters(BaseModel):
@@ -83,7 +84,9 @@ class SimulatedApi:
         routes = [Route(path, handler, methods=["POST"]) for path, handler in post.items()]
         get = {"/v1/models": self._models, "/health": self._health, "/metrics": self._metrics}
         routes += [Route(path, handler) for path, handler in get.items()]
-        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={ApiError: _error})
+        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={ApiError: _error})
+        app.state.engine_client = self._engine
+        return app
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -115,23 +118,30 @@ class SimulatedApi:
         )
 
     async def _events(self, parameters: Parameters, identity: str, kind: str) -> AsyncIterator[bytes]:
+        """As vLLM does, one event for all tokens of an answer that were made since the last one."""
         chunk_kind = "chat.completion.chunk" if kind == "chat.completion" else kind
         envelope = orjson.dumps(self._envelope(identity, chunk_kind))[:-1]
-        words = self._words(parameters)
+        options = parameters.stream_options or StreamOptions()
+        answers = [self._words(parameters, choice) for choice in range(parameters.n)]
+        at = [0] * len(answers)
         prompt_tokens, cached = 0, 0
-        made = 0
         started_s, first_s = time.monotonic(), 0.0
-        async for sequence in self._engine.generate(identity, parameters.text(), len(words)):
+        async for made, sequence in self._engine.generate(identity, parameters.text(), [len(a) for a in answers]):
             prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
-            if not made:
+            if not first_s:
                 first_s = time.monotonic()
                 if kind == "chat.completion":
-                    yield _event(envelope, ROLE)
-            reason = b'"length"' if made == len(words) - 1 else b"null"
-            yield _event(envelope, _piece(kind, orjson.dumps(words[made]), reason))
-            made += 1
-        if parameters.stream_options and parameters.stream_options.include_usage:
-            usage = orjson.dumps(_usage(prompt_tokens, cached, made))
+                    for index in range(parameters.n):
+                        yield _event(envelope, ROLE % index, _so_far(options, prompt_tokens, 0))
+            for index, words in enumerate(answers):
+                if not made[index]:
+                    continue
+                text = orjson.dumps("".join(words[at[index] : at[index] + made[index]]))
+                at[index] += made[index]
+                reason = b'"length"' if at[index] == len(words) else b"null"
+                yield _event(envelope, _piece(kind, index, text, reason), _so_far(options, prompt_tokens, at[index]))
+        if options.include_usage:
+            usage = orjson.dumps(_usage(prompt_tokens, cached, sum(at)))
             metrics = orjson.dumps(_metrics(first_s - started_s))
             yield b"data: " + envelope + b',"choices":[],"usage":' + usage + b',"metrics":' + metrics + b"}\n\n"
         yield b"data: [DONE]\n\n"
@@ -152,14 +162,13 @@ class SimulatedApi:
             leaving.cancel()
 
     async def _whole(self, parameters: Parameters, identity: str) -> tuple[list[str], dict[str, Any], float]:
-        words = self._words(parameters)
+        answers = [self._words(parameters, choice) for choice in range(parameters.n)]
         prompt_tokens = cached = 0
         first_s = 0.0
-        async for sequence in self._engine.generate(identity, parameters.text(), len(words)):
+        async for _, sequence in self._engine.generate(identity, parameters.text(), [len(a) for a in answers]):
             prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
             first_s = first_s or time.monotonic()
-        texts = ["".join(self._words(parameters, choice)) for choice in range(parameters.n)]
-        return texts, _usage(prompt_tokens, cached, len(words) * parameters.n), first_s
+        return ["".join(words) for words in answers], _usage(prompt_tokens, cached, sum(map(len, answers))), first_s
 
     async def _responses(self, request: Request) -> Response:
         parameters = await self._read(request)
@@ -198,6 +207,7 @@ class SimulatedApi:
             for index, text in enumerate(inputs)
         ]
         tokens = sum(count_tokens(str(text)) for text in inputs)
+        self._engine.counters.prompt_tokens += tokens
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return JSONResponse({"object": "list", "model": self._model, "data": data, "usage": usage})
 
@@ -257,13 +267,20 @@ async def _client_left(request: Request) -> None:
         continue
 
 
-def _event(envelope: bytes, choice: bytes) -> bytes:
-    return b"data: " + envelope + b',"choices":[' + choice + b"]}\n\n"
+def _event(envelope: bytes, choice: bytes, so_far: bytes) -> bytes:
+    return b"data: " + envelope + b',"choices":[' + choice + b"]" + so_far + b"}\n\n"
 
 
-def _piece(kind: str, text: bytes, reason: bytes) -> bytes:
+def _so_far(options: StreamOptions, prompt_tokens: int, output_tokens: int) -> bytes:
+    if not (options.include_usage and options.continuous_usage_stats):
+        return b""
+    tokens = (prompt_tokens, prompt_tokens + output_tokens, output_tokens)
+    return b',"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}' % tokens
+
+
+def _piece(kind: str, index: int, text: bytes, reason: bytes) -> bytes:
     content = b'"delta":{"content":' + text + b"}" if kind == "chat.completion" else b'"text":' + text
-    return b'{"index":0,' + content + b',"logprobs":null,"finish_reason":' + reason + b"}"
+    return b'{"index":%d,' % index + content + b',"logprobs":null,"finish_reason":' + reason + b"}"
 
 
 def _whole_choice(kind: str, index: int, text: str) -> dict[str, Any]:

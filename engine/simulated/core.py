@@ -3,11 +3,12 @@
 import asyncio
 import bisect
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 
 from engine.simulated.block_manager import BLOCK_TOKENS
 from engine.simulated.profiles import Profile
+from engine.simulated.request_state import OutputProcessor, RequestState
 from engine.simulated.scheduler import Scheduler, Sequence
 from engine.simulated.words import block_hashes, count_tokens
 
@@ -56,15 +57,27 @@ class Counters:
         self.first_tokens_by_bucket[bisect.bisect_left(TTFT_BUCKETS_S, after_s)] += 1
 
 
+@dataclass(slots=True)
+class Asked:
+    """One request: a sequence for each answer. `made`: tokens of each that nobody has taken yet."""
+
+    sequences: list[Sequence]
+    made: list[int]
+    is_prefilled: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class SimulatedEngine:
     """Requests in, a signal per token out. One task steps for all of them."""
 
     def __init__(self, profile: Profile, max_queued: int, max_batched_tokens: int, max_sequences: int) -> None:
         self.counters = Counters()
         self.scheduler = Scheduler(profile.kv_capacity_tokens, max_batched_tokens, max_sequences)
+        self.output_processor = OutputProcessor()
         self._step_time = profile.step_time
         self._max_queued = max_queued
-        self._tokens: dict[Sequence, asyncio.Queue[int]] = {}
+        self._asked: dict[Sequence, tuple[Asked, int]] = {}
+        self._requests = 0
         self._work = asyncio.Event()
 
     async def run(self) -> None:
@@ -79,39 +92,63 @@ class SimulatedEngine:
             self.counters.steps += 1
             self.counters.step_tokens += step.load.tokens
             for sequence in self.scheduler.finish_step(step):
-                self.counters.generation_tokens += 1
-                queue = self._tokens.get(sequence)
-                if queue is not None:
-                    queue.put_nowait(sequence.generated)
+                self._count_token(sequence)
 
     def check_room(self) -> None:
         """Raises:
         EngineFull: the queue limit is reached.
         """
-        if len(self._tokens) >= self._max_queued:
+        if self._requests >= self._max_queued:
             raise EngineFull
 
-    async def generate(self, request_id: str, prompt: str, output_tokens: int) -> AsyncIterator[Sequence]:
-        """Yields once per token made. Leaving early aborts the request and frees its blocks."""
-        sequence = Sequence(request_id, count_tokens(prompt), output_tokens, block_hashes(prompt, BLOCK_TOKENS))
-        queue: asyncio.Queue[int] = asyncio.Queue()
-        self._tokens[sequence] = queue
-        self._count_arrival(sequence)
-        self.scheduler.add(sequence)
-        self._work.set()
-        began_s = time.perf_counter()
-        try:
-            for number in range(output_tokens):
-                await queue.get()
-                if number == 0:
-                    self.counters.count_first_token(time.perf_counter() - began_s)
-                    self.counters.prefix_hits += sequence.cached_tokens
-                yield sequence
-        finally:
-            del self._tokens[sequence]
-            self.scheduler.abort(sequence)
-
-    def _count_arrival(self, sequence: Sequence) -> None:
+    async def generate(
+        self, request_id: str, prompt: str, lengths: Collection[int]
+    ) -> AsyncIterator[tuple[list[int], Sequence]]:
+        """An answer of each of the `lengths`, in tokens. Yields how many more tokens of each there are, all that were
+        made since the last time, with the first sequence. Leaving early aborts the request and frees its blocks.
+        """
+        hashes = block_hashes(prompt, BLOCK_TOKENS)
+        sequences = [Sequence(request_id, count_tokens(prompt), length, hashes) for length in lengths]
+        asked = Asked(sequences, [0] * len(sequences))
         self.counters.requests += 1
-        self.counters.prompt_tokens += sequence.prompt_tokens
-        self.counters.prefix_queries += sequence.prompt_tokens
+        self.counters.prefix_queries += sequences[0].prompt_tokens
+        self._requests += 1
+        for index, sequence in enumerate(sequences):
+            self._asked[sequence] = asked, index
+            name = f"{index}_{request_id}"
+            self.output_processor.request_states[name] = RequestState(request_id, sequence)
+            self.scheduler.add(sequence)
+        self._work.set()
+        try:
+            async for made in self._made(asked):
+                yield made, sequences[0]
+        finally:
+            self._requests -= 1
+            for index, sequence in enumerate(sequences):
+                self._asked.pop(sequence, None)
+                self.output_processor.request_states.pop(f"{index}_{request_id}", None)
+                self.scheduler.abort(sequence)
+
+    async def _made(self, asked: Asked) -> AsyncIterator[list[int]]:
+        left, began_s = sum(sequence.output_tokens for sequence in asked.sequences), time.perf_counter()
+        is_first = True
+        while left:
+            await asked.news.wait()
+            asked.news.clear()
+            made, asked.made = asked.made, [0] * len(asked.made)
+            if is_first:
+                is_first = False
+                self.counters.count_first_token(time.perf_counter() - began_s)
+                self.counters.prefix_hits += asked.sequences[0].cached_tokens
+            left -= sum(made)
+            yield made
+
+    def _count_token(self, sequence: Sequence) -> None:
+        """A prompt counts with its first token, and once for all answers to it."""
+        asked, index = self._asked[sequence]
+        if not asked.is_prefilled:
+            asked.is_prefilled = True
+            self.counters.prompt_tokens += sequence.prompt_tokens
+        self.counters.generation_tokens += 1
+        asked.made[index] += 1
+        asked.news.set()

@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.fake_engine PORT CHUNKS INTERVAL_MS`: an engine that costs nearly nothing.
 
 Streams CHUNKS server-sent events of vLLM's size, one each INTERVAL_MS, on one timer for all streams; answers a request
-without `"stream": true` at once. It exists to measure a gateway's CPU, so its own must not matter.
+without `"stream": true` at once. Each event says the usage so far to who asks for that. It exists to measure a
+gateway's CPU, so its own must not matter.
 """
 
 import asyncio
@@ -16,6 +17,10 @@ EVENT = (
     b'"token_ids":null}]}\n\n'
 )
 CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
+COUNTED_EVENT = EVENT.replace(
+    b"}]}\n\n", b'}],"usage":{"prompt_tokens":9,"total_tokens":109,"completion_tokens":100}}\n\n'
+)
+COUNTED_CHUNK = b"%x\r\n%b\r\n" % (len(COUNTED_EVENT), COUNTED_EVENT)
 LAST = b"data: [DONE]\n\n"
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -42,7 +47,7 @@ class Ticker:
                     stream.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST))
                     del self.streams[stream]
                 else:
-                    stream.transport.write(CHUNK)
+                    stream.transport.write(stream.chunk)
                     self.streams[stream] = left - 1
 
 
@@ -50,6 +55,7 @@ class FakeEngine(asyncio.Protocol):
     def __init__(self, ticker: Ticker) -> None:
         self._ticker = ticker
         self._buffer = b""
+        self.chunk = CHUNK
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -64,6 +70,7 @@ class FakeEngine(asyncio.Protocol):
                 return
             body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
             if b'"stream":true' in body.replace(b" ", b""):
+                self.chunk = COUNTED_CHUNK if b'"continuous_usage_stats":true' in body else CHUNK
                 self.transport.write(STREAM_HEAD)
                 self._ticker.streams[self] = self._ticker.chunks
             else:

@@ -48,8 +48,10 @@ def rss_mb(pid: int) -> float:
 
 
 @contextmanager
-def running(argv: list[str], port: int) -> Iterator[int]:
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+def running(argv: list[str], port: int, folder: Path | None = None) -> Iterator[int]:
+    """`folder`: whose code it runs, if not this one's."""
+    env = {**os.environ, "PYTHONPATH": str(folder)} if folder else None
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env=env) as process:
         try:
             deadline_s = time.monotonic() + 30
             while True:

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.lone_gateway PORT ENGINE_URL [TOKEN] [MODEL]`: one gateway, one engine, no Ray."""
 
-import asyncio
 import sys
+from collections.abc import Sequence
 
 import uvloop
 
@@ -9,6 +9,8 @@ from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.usage_counts import Row
+from deployments.gateway.usage_reporter import UsageReporter
 from tests.unit.gateway.keys import no_keys
 
 
@@ -16,8 +18,13 @@ async def main(port: int, url: str, token: str = "none", model: str = "m") -> No
     replicas, catalogue = ReplicaTable(), Catalogue()
     replicas.update(model, [ReplicaInfo("r0", url, token, max_in_flight=100_000, max_model_len=4096)])
     catalogue.replace({model: ModelCard(model, "simulated")})
-    await Gateway(GatewaySettings(), replicas, catalogue, no_keys()).start("127.0.0.1", port)
-    await asyncio.Event().wait()
+    gateway = Gateway(GatewaySettings(), replicas, catalogue, no_keys())
+    await gateway.start("127.0.0.1", port)
+    await UsageReporter(gateway.app.routers.gateway_id, gateway.app.tally, forget).run()
+
+
+async def forget(gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
+    """State that believes everything."""
 
 
 if __name__ == "__main__":

@@ -6,17 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from cluster.run_folder import store_folder
 from deployments.gateway.feed import dispatch_header
-from deployments.gateway.usage import NO_CHOICES, read_usage
+from deployments.gateway.stream_count import StreamCount
+from deployments.gateway.usage import NO_CHOICES, UsageStripper, UsageWanted, read_usage
 from deployments.replica import free_port
 from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
@@ -38,6 +41,7 @@ TOKEN = {"x-baryon-internal-token": token_now("test").decode()}
 MODEL = "tiny-random-llama"
 MAX_MODEL_LEN = 8192
 CHUNK_TOKENS = 128
+EACH = {"include_usage": True, "continuous_usage_stats": True}
 
 
 def test_the_snapshot_of_flags_is_vllms_own() -> None:
@@ -103,6 +107,59 @@ def metric(client: httpx.Client, name: str) -> float:
     lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(name + "{")]
     assert lines, f"{name} is no metric of this vLLM"
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+@contextmanager
+def feed(client: httpx.Client) -> Iterator[Callable[[], dict[str, Any]]]:
+    """What the engine tells the gateway g1 of its own requests, one after another."""
+    with client.stream("GET", "/-/feed", params={"gateway": "g1"}) as response:
+        lines = response.iter_lines()
+
+        def spent() -> dict[str, Any]:
+            return next(told for told in map(json.loads, lines) if told["e"] == "spent")
+
+        yield spent
+
+
+def counted(client: httpx.Client) -> tuple[float, float]:
+    return metric(client, "vllm:prompt_tokens_total"), metric(client, "vllm:generation_tokens_total")
+
+
+def as_sent_by_a_gateway(key: str) -> dict[str, str]:
+    return {"x-baryon-dispatch": f"g1 {key} 2 0 -", "x-baryon-tenant": "acme", "x-request-id": key}
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_each_event_says_the_usage_so_far_and_a_stream_that_is_cut_what_was_computed(
+    client: httpx.Client, path: str
+) -> None:
+    body = {"model": MODEL, "max_tokens": 4000, "ignore_eos": True, "stream": True, "stream_options": EACH}
+    body |= {"messages": [{"role": "user", "content": "Hi"}]} if "chat" in path else {"prompt": "one two"}
+    before, count, wanted = counted(client), StreamCount(1, 1), UsageWanted(at_end=False, each=False)
+    with feed(client) as spent:
+        key = f"req-cut-{len(path)}"
+        with client.stream("POST", path, json=body, headers=as_sent_by_a_gateway(key)) as response:
+            for event in islice(filter(None, response.iter_lines()), 20):
+                assert b'"usage":' not in UsageStripper(wanted).feed(event.encode() + b"\n\n")[0]
+                count.passed(event.encode() + b"\n\n")
+        told = spent()
+    prompt, output = (now - then for now, then in zip(counted(client), before, strict=True))
+    assert told == {"e": "spent", "k": f"g1/{key}", "p": prompt, "h": told["h"], "o": output}
+    assert 0 < count.spent().output_tokens <= output
+    assert count.spent().prompt_tokens == prompt
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_answer_that_is_cut_before_it_came_says_what_was_computed(client: httpx.Client, n: int) -> None:
+    before, key = counted(client), f"req-whole-{n}"
+    body = {"model": MODEL, "prompt": "one two", "max_tokens": 8000, "ignore_eos": True, "n": n}
+    with feed(client) as spent:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/completions", json=body, headers=as_sent_by_a_gateway(key), timeout=1.5)
+        told = spent()
+    prompt, output = (now - then for now, then in zip(counted(client), before, strict=True))
+    assert told == {"e": "spent", "k": f"g1/{key}", "p": prompt / n, "h": told["h"], "o": output}
+    assert output > 0
 
 
 def test_every_route_we_pass_on_exists(client: httpx.Client) -> None:

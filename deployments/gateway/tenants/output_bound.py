@@ -16,9 +16,10 @@ def output_at_most(path: bytes, document: dict[str, Any]) -> int | None:
     bound = next((document[name] for name in BOUNDS if document.get(name) is not None), default)
     if bound is None:
         return None
-    return int(bound) * _prompts(document.get("prompt")) * max(1, document.get("n") or 1, document.get("best_of") or 1)
+    return int(bound) * prompts_in(document) * max(1, document.get("n") or 1, document.get("best_of") or 1)
 
 
-def _prompts(prompt: object) -> int:
-    """A list of numbers is one prompt."""
+def prompts_in(document: dict[str, Any]) -> int:
+    """`prompt` is a text, a list of token ids (one prompt), or a list of either."""
+    prompt = document.get("prompt")
     return len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from deployments.gateway.replica_table import ReplicaInfo
+from engine.computed import Computed
 from tests.unit.gateway.harness import DEADLINE_S
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -124,6 +125,12 @@ class Notes:
 
     def other_ended(self, model: str, replica_id: str, key: str) -> None:
         self.told.append(("ended", replica_id, key))
+
+    def spent(self, replica_id: str, key: str, computed: Computed) -> None:
+        self.told.append(("spent", replica_id, key, computed))
+
+    def orphaned(self, tenant: str, model: str, computed: Computed) -> None:
+        self.told.append(("orphan", model, tenant, computed))
 
     def heard(self, model: str, replica_id: str) -> None:
         self.heard_of.append(replica_id)

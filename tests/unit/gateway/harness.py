@@ -41,21 +41,24 @@ class Answer:
 class Client:
     """One raw connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deadline_s: float = DEADLINE_S
+    ) -> None:
         self.reader = reader
         self.writer = writer
+        self._deadline_s = deadline_s
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
     async def head(self) -> tuple[int, dict[str, str]]:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(self._deadline_s):
             raw = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = raw.rstrip().split("\r\n")
         return int(status_line.split()[1]), {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
 
     async def chunk(self) -> bytes:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(self._deadline_s):
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             return (await self.reader.readexactly(size + 2))[:-2]
 
@@ -71,7 +74,7 @@ class Client:
             except (asyncio.IncompleteReadError, ConnectionError):
                 return Answer(status, headers, body, whole=False)
             return Answer(status, headers, body)
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(self._deadline_s):
             if "content-length" in headers:
                 length = int(headers["content-length"])
                 try:
@@ -82,7 +85,7 @@ class Client:
 
     async def closed(self) -> bool:
         """Wait for the end; whether nothing more came before it."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(self._deadline_s):
             try:
                 return await self.reader.read() == b""
             except ConnectionError:

@@ -114,7 +114,7 @@ async def test_none_of_a_clients_headers_reach_an_engine(start_engine: StartEngi
     gateway = await open_stand(engine)
     headers = (
         "authorization: Bearer a-key\r\ncookie: a=b\r\nx-baryon-internal-token: guessed\r\n"
-        "x-baryon-dispatch: forged\r\n"
+        "x-baryon-dispatch: forged\r\nx-baryon-tenant: another\r\n"
         "x-forwarded-for: 127.0.0.1\r\nforwarded: for=127.0.0.1\r\nx-data-parallel-rank: 1\r\n"
         "x-session-id: s\r\ncontent-encoding: identity\r\nx-request-id: mine\r\n"
     )
@@ -124,6 +124,7 @@ async def test_none_of_a_clients_headers_reach_an_engine(start_engine: StartEngi
     assert names == {b"host", b"content-type", b"content-length", b"x-request-id"} | {
         b"x-baryon-internal-token",
         b"x-baryon-dispatch",
+        b"x-baryon-tenant",
     }
     for theirs in (b"a-key", b"guessed", b"forged", b"mine"):
         assert theirs not in exchange.head

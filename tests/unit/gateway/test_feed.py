@@ -50,7 +50,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def following(notes: Notes, *replicas: ReplicaInfo, gateway: str = "g2") -> AsyncIterator[Feeds]:
-    feeds = Feeds(gateway, notes)
+    feeds = Feeds(gateway, notes, notes)
     feeds.watch(MODEL, replicas)
     try:
         yield feeds

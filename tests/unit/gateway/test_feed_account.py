@@ -52,7 +52,7 @@ def test_of_a_prompt_of_very_many_blocks_the_first_are_told(gateway: str, key: s
 @given(st.lists(events | nearly_events, max_size=20))
 def test_any_line_is_told_or_refused_and_no_request_begins_twice(lines: list[dict[str, object]]) -> None:
     notes = Notes()
-    account = FeedAccount("m", "r0", notes)
+    account = FeedAccount("m", "r0", notes, notes)
     with contextlib.suppress(FeedBroken):
         for line in lines:
             account.tell(orjson.dumps(line))
@@ -70,7 +70,7 @@ def test_any_line_is_told_or_refused_and_no_request_begins_twice(lines: list[dic
 
 @given(st.binary(max_size=300), st.booleans())
 def test_any_bytes_are_lines_or_refused(data: bytes, begins_well: bool) -> None:
-    answer, account = FeedAnswer(), FeedAccount("m", "r0", Notes())
+    answer, account = FeedAnswer(), FeedAccount("m", "r0", Notes(), Notes())
     with contextlib.suppress(FeedBroken):
         for line in answer.lines((HEAD if begins_well else b"") + data):
             account.tell(line)

@@ -53,7 +53,10 @@ async def test_the_engine_is_asked_for_usage_and_a_client_who_did_not_ask_does_n
     gateway = await open_stand(engine)
     answer = await gateway.ask(post(body=STREAMING))
     assert answer.body == TOKEN + TOKEN + DONE
-    assert orjson.loads(engine.exchanges[0].body)["stream_options"] == {"include_usage": True}
+    assert orjson.loads(engine.exchanges[0].body)["stream_options"] == {
+        "include_usage": True,
+        "continuous_usage_stats": True,
+    }
     asked = {**STREAMING, "stream_options": {"include_usage": True}}
     assert (await gateway.ask(post(body=asked))).body == TOKEN + TOKEN + USAGE + DONE
     assert router(gateway).accuracy.requests == 2

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.gateway.usage import LARGEST_USAGE_BYTES, Usage, UsageStripper, asking_for_usage, read_usage
+from deployments.gateway.usage import (
+    LARGEST_USAGE_BYTES,
+    Usage,
+    UsageStripper,
+    UsageWanted,
+    asking_for_usage,
+    read_usage,
+)
 
 CHAT = b"/v1/chat/completions"
 TOKEN = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"say \\"choices\\":[] and \\"usage\\":{1}"}}]}\n\n'
@@ -33,7 +40,7 @@ TOLD = {
     "nothing": (b'{"choices":[{"text":"\\"usage\\":{"}]}', None),
     "null": (b'{"usage":null}', None),
     "cut off": (b'{"usage":{"prompt_tokens":7,"comp', None),
-    "embeddings have no output": (b'{"usage":{"prompt_tokens":7,"total_tokens":7}}', None),
+    "embeddings have no output": (b'{"usage":{"prompt_tokens":7,"total_tokens":7}}', Usage(7, 0)),
     "nonsense": (b'{"usage":{"prompt_tokens":"many","completion_tokens":[]}}', None),
 }
 
@@ -50,57 +57,73 @@ def test_no_answer_makes_reading_it_fail(tail: bytes) -> None:
     read_usage(tail)
 
 
-@given(st.lists(st.integers(0, 400), max_size=12), st.integers(0, 6), st.booleans())
-def test_however_a_stream_is_cut_the_client_gets_all_of_it_but_the_usage(
-    cuts: list[int], tokens: int, is_told: bool
+@given(
+    st.lists(st.integers(0, 400), max_size=12),
+    st.integers(0, 6),
+    st.booleans(),
+    st.sampled_from([UsageWanted(False, False), UsageWanted(True, False), UsageWanted(True, True)]),
+)
+def test_however_a_stream_is_cut_the_client_gets_all_of_it_but_the_usage_it_did_not_ask_for(
+    cuts: list[int], tokens: int, is_told: bool, wanted: UsageWanted
 ) -> None:
-    whole = TOKEN * tokens + (USAGE if is_told else b"") + DONE
-    stripper, seen, told = UsageStripper(), b"", b""
+    whole = b"".join(counted(n) for n in range(tokens)) + (USAGE if is_told else b"") + DONE
+    stripper, seen, told = UsageStripper(wanted), b"", b""
     at = 0
     for cut in [*cuts, len(whole)]:
-        passed, found = stripper.feed(whole[at : at + cut])
+        passed, found, _ = stripper.feed(whole[at : at + cut])
         at += cut
         seen, told = seen + passed, told or found
-    assert seen + stripper.rest() == TOKEN * tokens + DONE
+    expected = b"".join(counted(n) for n in range(tokens)) if wanted.each else TOKEN * tokens
+    assert seen + stripper.rest() == expected + (USAGE if is_told and wanted.at_end else b"") + DONE
     assert told == (USAGE if is_told else b"")
 
 
+def counted(tokens: int) -> bytes:
+    """An event that also says the usage so far."""
+    details = b',"completion_tokens_details":{"reasoning_tokens":1}' if tokens % 2 else b""
+    so_far = b',"usage":{"prompt_tokens":30,"total_tokens":%d,"completion_tokens":%d%b}' % (
+        30 + tokens,
+        tokens,
+        details,
+    )
+    return TOKEN[: -len(b"}\n\n")] + so_far + b"}\n\n"
+
+
 def test_an_endless_event_is_not_hoarded() -> None:
-    stripper, passed = UsageStripper(), 0
+    stripper, passed = UsageStripper(UsageWanted(False, False)), 0
     for _ in range(100):
         passed += len(stripper.feed(b"x" * 4096)[0])
     assert passed >= 100 * 4096 - LARGEST_USAGE_BYTES
 
 
 @pytest.mark.parametrize(
-    ("options", "strips"),
+    ("options", "wanted"),
     [
-        ({}, True),
-        ({"stream_options": None}, True),
-        ({"stream_options": {}}, True),
-        ({"stream_options": {"include_usage": False}}, True),
-        ({"stream_options": {"include_usage": True}}, False),
+        ({}, UsageWanted(False, False)),
+        ({"stream_options": None}, UsageWanted(False, False)),
+        ({"stream_options": {}}, UsageWanted(False, False)),
+        ({"stream_options": {"include_usage": False}}, UsageWanted(False, False)),
+        ({"stream_options": {"continuous_usage_stats": True}}, UsageWanted(False, False)),
+        ({"stream_options": {"include_usage": True}}, UsageWanted(True, False)),
+        ({"stream_options": {"include_usage": True, "continuous_usage_stats": True}}, UsageWanted(True, True)),
     ],
 )
-def test_an_engine_is_asked_for_usage_whatever_the_client_asked_for(options: dict[str, Any], strips: bool) -> None:
+def test_an_engine_is_asked_for_usage_whatever_the_client_asked_for(
+    options: dict[str, Any], wanted: UsageWanted
+) -> None:
     document = {"model": "m", "stream": True, "seed": 7, **options}
-    body, strips_usage = asking_for_usage(CHAT, orjson.dumps(document), document)
+    body, found = asking_for_usage(CHAT, orjson.dumps(document), document)
     asked = orjson.loads(body)
-    assert strips_usage is strips
-    assert asked["stream_options"]["include_usage"] is True
+    assert found == wanted
+    assert asked["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert {**asked, "stream_options": None} == {**document, "stream_options": None}
 
 
-def test_other_options_stay_and_what_the_engine_should_refuse_is_left_to_it() -> None:
-    for document in (
-        {"stream": True, "stream_options": {"continuous_usage_stats": True}},
-        {"stream": True, "stream_options": "yes"},
-        {"stream": False},
+def test_what_the_engine_should_refuse_and_what_is_no_such_stream_is_left_as_it_is() -> None:
+    for path, document in (
+        (CHAT, {"stream": True, "stream_options": "yes"}),
+        (CHAT, {"stream": False}),
+        (b"/v1/messages", {"stream": True}),
     ):
-        body, strips = asking_for_usage(CHAT, orjson.dumps(document), document)
-        options = document.get("stream_options")
-        expected = {**options, "include_usage": True} if isinstance(options, dict) else options
-        assert orjson.loads(body).get("stream_options") == expected
-        assert strips is isinstance(options, dict)
-    document = {"stream": True}
-    assert asking_for_usage(b"/v1/messages", b'{"stream":true}', document) == (b'{"stream":true}', False)
+        body = orjson.dumps(document)
+        assert asking_for_usage(path, body, document) == (body, None)
