@@ -9,13 +9,13 @@ import pytest
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.api_key import id_of, new_api_key
 from deployments.gateway.tenants.keyring import Keyring
-from deployments.gateway.tenants.tenant import Limits, Tenant
+from deployments.gateway.tenants.tenant import Tenant
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, OpenStand, get, post
 from tests.unit.gateway.keys import keyring_of, new_key, no_keys, page
 from tests.unit.gateway.scripted_engine import unary
 
-ACME = Tenant("acme", Limits(requests_per_minute=3))
+ACME = Tenant("acme", priority=3)
 KEY = new_key()
 OTHER_CLUSTERS_KEY = new_key()
 ALL_BUT_HEALTH = [
