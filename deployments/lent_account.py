@@ -93,7 +93,9 @@ class LentLimit:
         ahead = (free - granted) // (2 * gateways)
         granted += min(told.advance, ahead)
         self.shares[gateway].stock += granted
-        return Loan(granted, free - granted, ahead, wait_s, self._full_in_s(moment))
+        left = free - granted
+        unused = left + sum(share.stock for share in self.shares.values())
+        return Loan(granted, left, unused, ahead, wait_s, self._full_in_s(moment))
 
     def bury(self, gateway: str, last_heard: Moment) -> None:
         """The gateway is gone: its slots are free, and what it held of a minute may have been used."""

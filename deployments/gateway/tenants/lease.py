@@ -73,14 +73,14 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Loan:
-    """`left`: what nobody uses or holds after that, `ahead`: what of it a gateway may hold for what comes.
-
-    `wait_s`: until what was needed and not granted may be there. `full_in_s`: until all of it is, if nobody uses
-    more.
+    """`left`: what nobody uses or holds after that; `unused`: that, and what gateways hold. `ahead`: what of it a
+    gateway may hold for what comes. `wait_s`: until what was needed and not granted may be there. `full_in_s`: until
+    all of it is, if nobody uses more.
     """
 
     granted: int
     left: int
+    unused: int = 0
     ahead: int = 0
     wait_s: float = 0.0
     full_in_s: float = 0.0

@@ -2,7 +2,7 @@
 
 import math
 
-from deployments.gateway.tenants.bins import Bins, Moment
+from deployments.gateway.tenants.bins import WINDOW_S, Bins, Moment
 from deployments.gateway.tenants.lease import Kind, Loan, PotReport
 
 AHEAD_S = 0.5
@@ -22,7 +22,7 @@ class Pot:
         self.allowance = allowance
         self.stock = 0
         self.used = Bins()
-        self.left = limit
+        self._unused = limit
         self.full_at_s = 0.0
         self._untold: set[int] = set()
         self._told_stock: int | None = 0
@@ -52,11 +52,12 @@ class Pot:
 
     def remaining(self) -> int:
         """Over all gateways, as far as known."""
-        return max(0, min(self.limit, self.left + self.stock))
+        return max(0, min(self.limit, self._unused))
 
     def use(self, amount: int, moment: Moment) -> int:
         """The bin that it is in."""
         self._spent += amount
+        self.full_at_s = moment.now_s + WINDOW_S
         self._typical, self._spent_at_s = amount, moment.now_s
         return self._move(moment.bin_of(self.kind), amount)
 
@@ -71,6 +72,7 @@ class Pot:
 
     def _move(self, bin_index: int, amount: int) -> int:
         self.stock -= amount
+        self._unused -= amount
         self.used.add(bin_index, amount)
         self._untold.add(bin_index)
         return bin_index
@@ -118,13 +120,14 @@ class Pot:
         self._untold = {index for index in self._untold if self.used[index] != told.used.get(index)}
         self.stock += loan.granted
         self._told_stock = told.stock + loan.granted
-        self.left = loan.left
+        self._unused = loan.unused + self.stock - self._told_stock
         self._ahead = loan.ahead
-        self.full_at_s = moment.now_s + loan.full_in_s
+        self.full_at_s = max(self.full_at_s, moment.now_s + loan.full_in_s)
         self.used.forget_before(moment.first_of(self.kind))
         self.allowance = self.used.total + max(0, self.stock) + share
         if told.first and not loan.granted:
             self._refused, self._refused_at_s = told.first + told.stock, moment.now_s
             self._wait_until_s = moment.now_s + loan.wait_s
+            self._unused = loan.left
         elif loan.granted:
             self._refused = math.inf
