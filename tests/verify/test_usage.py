@@ -26,6 +26,8 @@ CONFIG = "\nmodels:\n" + "".join(
     for name, count in REPLICAS.items()
 )
 CLIENTS = 24
+LEAVING = 0.15
+"""Of the clients of two models of three, so a tenth of all."""
 QUIET_STAGES, KILL_STAGE = (2_000, 1_250, 1_000), 375
 
 
@@ -79,7 +81,7 @@ class Run:
 
     async def quiet(self, requests: int) -> None:
         """Nobody is killed: engines and ledger part by exactly what was lost before."""
-        await self.load.run(requests, CLIENTS)
+        await self.load.run(requests, CLIENTS, LEAVING)
         found = await settled(self._cluster.engine_tokens, self._cluster.ledger_tokens, self.lost)
         assert found == self.lost
 
@@ -88,7 +90,7 @@ class Run:
         victim, pid = sorted(gateways.items())[0]
         watch = Watch(self._cluster.engine_tokens)
         watching = asyncio.create_task(watch.run())
-        loading = asyncio.create_task(self.load.run(requests, CLIENTS))
+        loading = asyncio.create_task(self.load.run(requests, CLIENTS, LEAVING))
         await asyncio.sleep(2.5)
         at_s = asyncio.get_running_loop().time()
         os.kill(pid, signal.SIGKILL)
