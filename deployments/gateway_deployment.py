@@ -48,8 +48,8 @@ class GatewayDeployment:
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
-        keyring, keys_are_known = Keyring(), asyncio.Event()
-        self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, keyring, certificate)
+        self._keyring, self._keys_are_known = Keyring(), asyncio.Event()
+        self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
         self._state: DeploymentHandle | None = None
         self._lending_state: DeploymentHandle | None = None
         self._ledger: DeploymentHandle | None = None
@@ -58,7 +58,7 @@ class GatewayDeployment:
         self._replicas_changed = asyncio.Event()
         self._ready_models: frozenset[str] = frozenset()
         self._following = asyncio.create_task(self._follow_state())
-        self._following_keys = asyncio.create_task(follow_keys(keyring, keys_are_known))
+        self._following_keys = asyncio.create_task(follow_keys(self._keyring, self._on_keys))
         self._publishing = asyncio.create_task(self._publish_metrics())
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
@@ -66,7 +66,7 @@ class GatewayDeployment:
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
         self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
-        await keys_are_known.wait()
+        await self._keys_are_known.wait()
         await self._first_replicas()
         await self._gateway.start(host, port)
 
@@ -104,6 +104,10 @@ class GatewayDeployment:
         if model is not None:
             self._gateway.set_replicas(model, replicas)
             self._replicas_changed.set()
+
+    def _on_keys(self) -> None:
+        self._gateway.app.spending.know(self._keyring.tenant_named)
+        self._keys_are_known.set()
 
     async def _first_replicas(self) -> None:
         """Until membership knows a replica of each model of which state says that one is ready.

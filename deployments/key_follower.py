@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from ray import serve
 
@@ -14,8 +15,8 @@ logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 
 
-async def follow_keys(keyring: Keyring, known: asyncio.Event) -> None:
-    """For ever. `known` is set once all keys are."""
+async def follow_keys(keyring: Keyring, changed: Callable[[], None]) -> None:
+    """For ever. `changed` is called whenever all that state has told is in use."""
     while True:
         try:
             async with asyncio.timeout(2 * WATCH_TIMEOUT_S):
@@ -26,5 +27,5 @@ async def follow_keys(keyring: Keyring, known: asyncio.Event) -> None:
             await asyncio.sleep(RETRY_S)
             continue
         keyring.adopt(page)
-        if keyring.is_known:
-            known.set()
+        if page.is_last:
+            changed()

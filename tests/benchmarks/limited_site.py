@@ -26,6 +26,7 @@ from deployments.gateway.tenants.borrower import Borrower
 from deployments.gateway.tenants.lease import Reply, Report
 from deployments.gateway.tenants.tenant import Limits, Tenant
 from deployments.lending import Lending
+from tests.unit.gateway.keys import no_keys
 
 MODELS = {
     "requests": Limits(requests_per_minute=300),
@@ -143,7 +144,7 @@ async def gateway(port: int, engine_port: int, lender_port: int) -> None:
     for model in MODELS:
         replicas.update(model, [ReplicaInfo("r0", f"http://127.0.0.1:{engine_port}", "none", 100_000, 4096)])
     catalogue.replace({model: ModelCard(model, "simulated") for model in MODELS})
-    serving = Gateway(GatewaySettings(), replicas, catalogue)
+    serving = Gateway(GatewaySettings(), replicas, catalogue, no_keys())
     await serving.start("127.0.0.1", port)
     await Borrower(serving.app.spending, lend).run()
 

@@ -11,6 +11,7 @@ import pytest
 from engine.process_tree import is_alive
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.keys_on_two_gateways import check_keys
+from tests.end_to_end.limits_over_gateways import check_limits
 
 pytestmark = pytest.mark.cluster
 
@@ -79,6 +80,10 @@ def test_keys_count_on_both_within_two_seconds_and_are_nowhere_to_be_read(small:
     """From here on this cluster asks for keys."""
     pids = {a["name"]: {r["pid"] for r in a["replicas"]} for a in small.status()["applications"]}
     check_keys(small, pids["gateway"], pids["state"].pop())
+
+
+def test_limits_hold_over_both(small: ClusterProcess) -> None:
+    check_limits(small)
 
 
 def test_a_killed_raylet_leaves_no_engine(small: ClusterProcess) -> None:

@@ -72,6 +72,9 @@ class Keyring:
             return None
         return self._tenants.get(tenant)
 
+    def tenant_named(self, name: str) -> Tenant | None:
+        return self._tenants.get(name)
+
 
 def tenant_of_row(row: TenantRow) -> Tenant:
     name, *limits, priority, models = row
