@@ -22,7 +22,7 @@ from deployments.gateway.inference import Inference
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
-from deployments.gateway.tenants.borrower import Borrower
+from deployments.gateway.tenants.borrower import Borrower, Lend
 from deployments.gateway.tenants.lease import Reply, Report
 from deployments.gateway.tenants.tenant import Limits, Tenant
 from deployments.lending import Lending
@@ -123,12 +123,7 @@ async def lender(port: int) -> None:
     await (await asyncio.start_server(serve, "127.0.0.1", port)).serve_forever()
 
 
-async def gateway(port: int, engine_port: int, lender_port: int) -> None:
-    """Who asks for a model is the tenant of the same name."""
-
-    def of_tenant(backends: Any, card: Any, asked: Any, _: Tenant, *others: Any) -> Inference:
-        return Inference(backends, card, asked, Tenant(asked.model, MODELS[asked.model]), *others)
-
+def lend_by(lender_port: int) -> Lend:
     async def lend(report: Report) -> Reply:
         reader, writer = await asyncio.open_connection("127.0.0.1", lender_port)
         try:
@@ -139,6 +134,15 @@ async def gateway(port: int, engine_port: int, lender_port: int) -> None:
         finally:
             writer.close()
 
+    return lend
+
+
+async def gateway(port: int, engine_port: int, lender_port: int) -> None:
+    """Who asks for a model is the tenant of the same name."""
+
+    def of_tenant(backends: Any, card: Any, asked: Any, _: Tenant, *others: Any) -> Inference:
+        return Inference(backends, card, asked, Tenant(asked.model, MODELS[asked.model]), *others)
+
     deployments.gateway.app.Inference = of_tenant  # type: ignore[misc,assignment]
     replicas, catalogue = ReplicaTable(), Catalogue()
     for model in MODELS:
@@ -146,7 +150,7 @@ async def gateway(port: int, engine_port: int, lender_port: int) -> None:
     catalogue.replace({model: ModelCard(model, "simulated") for model in MODELS})
     serving = Gateway(GatewaySettings(), replicas, catalogue, no_keys())
     await serving.start("127.0.0.1", port)
-    await Borrower(serving.app.spending, lend).run()
+    await Borrower(serving.app.spending, lend_by(lender_port)).run()
 
 
 if __name__ == "__main__":
