@@ -16,6 +16,7 @@ class SimulatedRequest:
     output_tokens: int
     hashes: tuple[int, ...]
     arrived_ms: float
+    tenant: str = "anyone"
     replica: int = -1
     first_token_ms: float = math.nan
     finished_ms: float = math.nan
