@@ -18,6 +18,7 @@ class SimulatedRequest:
     arrived_ms: float
     tenant: str = "anyone"
     replica: int = -1
+    dispatched_ms: float = math.nan
     first_token_ms: float = math.nan
     finished_ms: float = math.nan
     cached_tokens: int = -1

@@ -218,6 +218,7 @@ class SimulatedCluster:
         self._submit(request, now_ms)
 
     def _submit(self, request: SimulatedRequest, now_ms: float) -> None:
+        request.dispatched_ms = now_ms
         self.replicas[request.replica].submit(request, now_ms)
         self._schedule(request.replica)
 

@@ -83,8 +83,9 @@ class Turn:
         candidates = self._candidates()
         if not candidates:
             return None
-        hold = Hold.of(self._model.router.slo, self._queue.shares.standing(self._claim.tenant))
-        placement = self._model.router.place_if_open(
+        router, standing = self._model.router, self._queue.shares.standing(self._claim.tenant)
+        hold = Hold.of(router.slo, standing, router.typical_prefill_ms)
+        placement = router.place_if_open(
             self.prompt, candidates, now_ms(), hold, session=self._session, shows_first_token=self._asked.stream
         )
         if placement is not None:

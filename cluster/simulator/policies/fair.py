@@ -55,7 +55,8 @@ class Fair:
         self._baryon.replica_lost(replica)
 
     def _place(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> bool:
-        hold = Hold.of(self._slo, self._queue.shares.standing(request.tenant))
+        standing = self._queue.shares.standing(request.tenant)
+        hold = Hold.of(self._slo, standing, self._baryon.router.typical_prefill_ms)
         placement = self._baryon.place(request, candidates, now_ms, hold)
         if placement is None:
             return False

@@ -15,7 +15,8 @@ from deployments.gateway.tenants.recent_shares import Standing
 
 PATIENT_PART = 0.5
 ENOUGH_PART = 0.05
-CLEAR_PART = 0.01
+CLEAR_PART = 0.025
+LONG = 2.5
 
 
 class Outstanding(NamedTuple):
@@ -42,15 +43,16 @@ class Hold:
     hurries: bool = False
 
     @staticmethod
-    def of(slo: Slo, standing: Standing) -> "Hold":
-        """Parts of the TTFT SLO. Where nobody is busier than others there is nobody to be kept waiting by it: more may
-        lie at replicas, where caches are.
+    def of(slo: Slo, standing: Standing, typical_prefill_ms: float) -> "Hold":
+        """A twentieth of the TTFT SLO is enough, or one more prompt as they are of late. Where nobody is busier than
+        others there is nobody to be kept waiting: half of the SLO may lie at replicas, where caches are. Long is what
+        takes two and a half times as usual, or would break the SLO of whoever comes after it.
         """
-        enough = PATIENT_PART if standing == "alike" else ENOUGH_PART
+        enough_ms = PATIENT_PART * slo.ttft_ms if standing == "alike" else ENOUGH_PART * slo.ttft_ms
         return Hold(
-            enough * slo.ttft_ms,
+            max(enough_ms, typical_prefill_ms),
             CLEAR_PART * slo.ttft_ms,
-            slo.ttft_ms,
+            min(slo.ttft_ms, LONG * typical_prefill_ms),
             yields=standing == "busy",
             hurries=standing == "favoured",
         )

@@ -27,6 +27,7 @@ MOST_CACHE_STEP = 0.25
 SLACK_TOKENS = 32.0
 SLACK_SHARE = 0.02
 STRETCH_MEMORY = 0.05
+TYPICAL_MEMORY = 0.02
 ANY_REPLICA = "any replica"
 
 
@@ -81,6 +82,8 @@ class Router:
         self.index = PrefixIndex(index_bytes)
         self.estimator = Estimator()
         self.yardstick = Yardstick()
+        self.typical_prefill_ms = 0.0
+        self._placed = 0
         self._random = random
         self._cache_tokens: dict[str, float] = {}
         self._believed_cache_tokens: dict[str, float] = {}
@@ -135,6 +138,9 @@ class Router:
         if not eligible:
             return None
         chosen = sticks_to if sticks_to in eligible else self._least(eligible)
+        self._placed += 1
+        part = max(TYPICAL_MEMORY, 1 / self._placed)
+        self.typical_prefill_ms += part * (terms[chosen].prefill_ms - self.typical_prefill_ms)
         return self._open(
             prompt,
             chosen,
