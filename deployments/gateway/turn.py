@@ -84,7 +84,7 @@ class Turn:
         if not candidates:
             return None
         router, standing = self._model.router, self._queue.shares.standing(self._claim.tenant)
-        hold = Hold.of(router.slo, standing, router.typical_prefill_ms)
+        hold = Hold.of(router.slo, standing, router.typical_prefill_ms, len(candidates))
         placement = router.place_if_open(
             self.prompt, candidates, now_ms(), hold, session=self._session, shows_first_token=self._asked.stream
         )

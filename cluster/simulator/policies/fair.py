@@ -56,7 +56,7 @@ class Fair:
 
     def _place(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> bool:
         standing = self._queue.shares.standing(request.tenant)
-        hold = Hold.of(self._slo, standing, self._baryon.router.typical_prefill_ms)
+        hold = Hold.of(self._slo, standing, self._baryon.router.typical_prefill_ms, len(candidates))
         placement = self._baryon.place(request, candidates, now_ms, hold)
         if placement is None:
             return False

@@ -15,8 +15,10 @@ from deployments.gateway.tenants.recent_shares import Standing
 
 PATIENT_PART = 0.5
 ENOUGH_PART = 0.05
-CLEAR_PART = 0.025
+CLEAR_PART = 0.015
 LONG = 2.5
+LONG_AMONG_MANY = 1.0
+MANY_REPLICAS = 4
 
 
 class Outstanding(NamedTuple):
@@ -43,16 +45,17 @@ class Hold:
     hurries: bool = False
 
     @staticmethod
-    def of(slo: Slo, standing: Standing, typical_prefill_ms: float) -> "Hold":
-        """A twentieth of the TTFT SLO is enough, or one more prompt as they are of late. Where nobody is busier than
-        others there is nobody to be kept waiting: half of the SLO may lie at replicas, where caches are. Long is what
-        takes two and a half times as usual, or would break the SLO of whoever comes after it.
+    def of(slo: Slo, standing: Standing, typical_prefill_ms: float, replicas: int) -> "Hold":
+        """For the busy a twentieth of the TTFT SLO is enough, or one more prompt as they are of late. For others half
+        of it: they make nobody wait who asks for less, and that is where caches are. Long is what takes two and a half
+        times as usual, or would break the SLO of whoever comes after it; less where one replica is a small part of all.
         """
-        enough_ms = PATIENT_PART * slo.ttft_ms if standing == "alike" else ENOUGH_PART * slo.ttft_ms
+        enough_ms = ENOUGH_PART * slo.ttft_ms if standing == "busy" else PATIENT_PART * slo.ttft_ms
+        long = LONG_AMONG_MANY if replicas >= MANY_REPLICAS else LONG
         return Hold(
             max(enough_ms, typical_prefill_ms),
             CLEAR_PART * slo.ttft_ms,
-            min(slo.ttft_ms, LONG * typical_prefill_ms),
+            min(slo.ttft_ms, long * typical_prefill_ms),
             yields=standing == "busy",
             hurries=standing == "favoured",
         )

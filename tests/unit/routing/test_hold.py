@@ -9,7 +9,7 @@ from deployments.gateway.routing.score import Slo
 
 SLO = Slo(ttft_ms=2_000, tpot_ms=100)
 TYPICAL_MS = 60.0
-BUSY, FAVOURED, ALIKE = (Hold.of(SLO, standing, TYPICAL_MS) for standing in ("busy", "favoured", "alike"))
+BUSY, FAVOURED, ALIKE = (Hold.of(SLO, standing, TYPICAL_MS, 3) for standing in ("busy", "favoured", "alike"))
 LONG_MS = 10_000.0
 
 
@@ -28,10 +28,10 @@ def opened(hold: Hold, *waits_ms: float, prefill_ms: float = 50.0, favoured: str
         ((0, 90, 99), "bc"),
         ((0, 90, 101), "b"),
         ((0, 101, 101), "a"),
-        ((51, 90, 101), ""),
+        ((31, 90, 101), ""),
         ((300, 101, 200), ""),
         ((0,), "a"),
-        ((51,), ""),
+        ((31,), ""),
     ],
 )
 def test_the_busy_fill_all_but_one_and_that_one_a_request_at_a_time(waits_ms: tuple[float, ...], names: str) -> None:
@@ -40,7 +40,8 @@ def test_the_busy_fill_all_but_one_and_that_one_a_request_at_a_time(waits_ms: tu
 
 def test_long_is_what_takes_much_more_than_usual_or_breaks_the_slo_and_enough_is_at_least_one_more_prompt() -> None:
     assert (BUSY.longest_ms, BUSY.enough_ms) == (150, 100)
-    slow = Hold.of(SLO, "busy", 1_500.0)
+    assert Hold.of(SLO, "busy", TYPICAL_MS, 8).longest_ms == 60
+    slow = Hold.of(SLO, "busy", 1_500.0, 3)
     assert (slow.longest_ms, slow.enough_ms) == (2_000, 1_500)
 
 
@@ -57,6 +58,7 @@ def test_the_busy_do_not_join_the_step_of_a_favoured_prompt() -> None:
 
 def test_the_favoured_go_where_their_first_token_comes_soonest() -> None:
     assert opened(FAVOURED, 90, 5, 20, 101) == "bc"
+    assert opened(FAVOURED, 300, 400) == "a"
 
 
 def test_who_is_alike_waits_only_where_the_slo_is_half_gone_everywhere() -> None:
