@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import replace
 
 from deployments.gateway.admission import FULL_RETRY_S, admit, check_wait, has_room, is_at_zero, retry_after
 from deployments.gateway.answer import Answer
@@ -90,7 +89,7 @@ class Turn:
         )
         if placement is not None:
             uncached_tokens = placement.dispatch.prompt_tokens - placement.dispatch.hit_tokens
-            self._charged = replace(self._claim, tokens=self._cost(uncached_tokens))
+            self._charged = self._claim._replace(tokens=self._cost(uncached_tokens))
             self._queue.charge(self._charged)
         return placement
 

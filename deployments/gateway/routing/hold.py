@@ -7,7 +7,6 @@ it is done with the last.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from deployments.gateway.routing.score import Slo
@@ -31,8 +30,7 @@ class Outstanding(NamedTuple):
     has_favoured: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Milliseconds of prefill. A replica with more than `enough_ms` to do gets nothing; one with at most `clear_ms` is
     clear. `yields`: the request leaves the last clear replica to others; if its prefill is longer than `longest_ms`,
     even where that leaves the replica idle. `hurries`: it goes to where its first token comes soonest.

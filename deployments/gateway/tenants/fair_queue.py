@@ -6,8 +6,7 @@ No clock and no I/O: the simulator runs this very code.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from deployments.gateway.tenants.drain_rate import DrainRate
 from deployments.gateway.tenants.recent_shares import RecentShares
@@ -16,8 +15,7 @@ from deployments.gateway.tenants.virtual_counters import VirtualCounters
 T = TypeVar("T", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a request says of itself. `tokens`: what it is expected to take, `size_bytes`: what it holds."""
 
     tenant: str
