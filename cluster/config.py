@@ -29,6 +29,7 @@ class TlsConfig(Section):
 class GatewayConfig(Section):
     """The endpoint. `processes` gateways share the port. Times in seconds.
 
+    `queue_…`: how long a request waits while all replicas are busy, and how many wait at each gateway and model.
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what the gateway knows.
     `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
     `require_keys`: auto: as soon as there is a key, and where other machines reach `host`; or always.
@@ -42,6 +43,8 @@ class GatewayConfig(Section):
     idle_stream_timeout_s: float = Field(120.0, gt=0)
     request_timeout_s: float = Field(30.0, gt=0)
     max_body_bytes: int = Field(8 * MIB, ge=1024)
+    queue_max_wait_s: float = Field(60.0, ge=0)
+    queue_max_waiting: int = Field(1024, ge=0)
     max_n: int = Field(8, ge=1, le=1024)
     extra_body_fields: list[str] = Field(default_factory=list)
     media_hosts: list[str] = Field(default_factory=list)

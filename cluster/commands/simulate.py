@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail, print_json
 from cluster.commands.simulate_autoscaling import autoscaling
+from cluster.commands.simulate_fairness import fairness
 from cluster.commands.simulation_table import simulated, table_of
 from cluster.simulator.named import PolicyError, policies_named
 from cluster.simulator.policies.catalogue import POLICIES
@@ -35,6 +36,7 @@ COLUMNS = (
 
 simulate = typer.Typer(help="Ask the simulator, which runs the gateway's own code.", no_args_is_help=True)
 simulate.command()(autoscaling)
+simulate.command()(fairness)
 
 
 @simulate.callback()

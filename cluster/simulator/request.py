@@ -16,7 +16,9 @@ class SimulatedRequest:
     output_tokens: int
     hashes: tuple[int, ...]
     arrived_ms: float
+    tenant: str = "anyone"
     replica: int = -1
+    dispatched_ms: float = math.nan
     first_token_ms: float = math.nan
     finished_ms: float = math.nan
     cached_tokens: int = -1

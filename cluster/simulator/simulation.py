@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cluster.simulator.replica import Replica
 from cluster.simulator.request import SimulatedRequest
@@ -16,6 +16,7 @@ from engine.simulated.profiles import Profile
 from engine.simulated.step_time import StepTime
 
 DEFAULT_SLO = Slo(ttft_ms=2_000, tpot_ms=100)
+A_GATEWAYS_LOOK = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class Fleet:
 class Policy(Protocol):
     """One gateway's choice of replicas. It is told of its own requests alone."""
 
-    def choose(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> int:
-        """Place the request on one of the candidates."""
+    def choose(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> int | None:
+        """Place the request on one of the candidates. None: it waits at the gateway, which is a `Holding` then."""
         ...
 
     def first_token(self, request: SimulatedRequest, now_ms: float) -> None: ...
@@ -62,6 +63,19 @@ class Policy(Protocol):
 
     def replica_lost(self, replica: int) -> None:
         """Another one takes its place, with an empty cache."""
+        ...
+
+
+@runtime_checkable
+class Holding(Policy, Protocol):
+    """A policy under which requests wait at the gateway."""
+
+    def next_of_line(self, candidates: Sequence[int], now_ms: float) -> SimulatedRequest | None:
+        """One that goes to a replica now, its `replica` set; None: nobody does."""
+        ...
+
+    def look_again_ms(self, now_ms: float) -> float:
+        """When the next may go though nothing has happened; infinite if nobody waits."""
         ...
 
 
@@ -114,6 +128,8 @@ class SimulatedCluster:
         self._fleet = fleet
         self.replicas = fleet.build()
         self.gateways = [factory(self.replicas, Random(f"{seed} {i}"), fleet.slo) for i in range(fleet.gateways)]  # noqa: S311
+        self._holding = [gateway for gateway in self.gateways if isinstance(gateway, Holding)]
+        self._look_ms = math.inf
         self.candidates = list(range(fleet.replicas))
         self.unplaced: deque[SimulatedRequest] = deque()
         self._gateway_of: dict[int, Policy] = {}
@@ -123,7 +139,7 @@ class SimulatedCluster:
     def arrive(self, asked: TraceRequest) -> Iterator[SimulatedRequest]:
         """Place it; where there is no replica at all it waits for one."""
         request = SimulatedRequest(
-            self._arrived, asked.input_tokens, asked.output_tokens, asked.blocks, asked.arrived_ms
+            self._arrived, asked.input_tokens, asked.output_tokens, asked.blocks, asked.arrived_ms, asked.tenant
         )
         self._arrived += 1
         if self.replicas and not self.replicas[0].can_hold(request):
@@ -136,6 +152,9 @@ class SimulatedCluster:
         """Everything that happens up to then."""
         while self._due and self._due[0][0] <= end_ms:
             next_ms, index = heapq.heappop(self._due)
+            if index == A_GATEWAYS_LOOK:
+                self._let_in(next_ms)
+                continue
             replica = self.replicas[index]
             if replica.next_event_ms != next_ms:
                 continue
@@ -146,6 +165,8 @@ class SimulatedCluster:
             for request in finished:
                 self._gateway_of.pop(request.index).finished(request, next_ms)
                 yield request
+            if first or finished:
+                self._let_in(next_ms)
 
     def build(self) -> int:
         """One more replica, which gets nothing yet."""
@@ -176,7 +197,12 @@ class SimulatedCluster:
                 yield request
             else:
                 again = SimulatedRequest(
-                    request.index, request.prompt_tokens, request.output_tokens, request.hashes, request.arrived_ms
+                    request.index,
+                    request.prompt_tokens,
+                    request.output_tokens,
+                    request.hashes,
+                    request.arrived_ms,
+                    request.tenant,
                 )
                 self._place(again, now_ms)
 
@@ -184,9 +210,31 @@ class SimulatedCluster:
         if not self.candidates:
             self.unplaced.append(request)
             return
-        request.replica = self._gateway_of[request.index].choose(request, self.candidates, now_ms)
+        chosen = self._gateway_of[request.index].choose(request, self.candidates, now_ms)
+        if chosen is None:
+            self._look_again(now_ms)
+            return
+        request.replica = chosen
+        self._submit(request, now_ms)
+
+    def _submit(self, request: SimulatedRequest, now_ms: float) -> None:
+        request.dispatched_ms = now_ms
         self.replicas[request.replica].submit(request, now_ms)
         self._schedule(request.replica)
+
+    def _let_in(self, now_ms: float) -> None:
+        """Requests that wait at gateways, as far as these let them go."""
+        for gateway in self._holding:
+            while self.candidates and (request := gateway.next_of_line(self.candidates, now_ms)) is not None:
+                self._submit(request, now_ms)
+        self._look_again(now_ms)
+
+    def _look_again(self, now_ms: float) -> None:
+        at_ms = min((gateway.look_again_ms(now_ms) for gateway in self._holding), default=math.inf)
+        if at_ms < self._look_ms or self._look_ms <= now_ms:
+            self._look_ms = at_ms
+            if at_ms < math.inf:
+                heapq.heappush(self._due, (at_ms, A_GATEWAYS_LOOK))
 
     def _schedule(self, index: int) -> None:
         if self.replicas[index].next_event_ms < math.inf:

@@ -20,6 +20,7 @@ class TraceRequest:
     input_tokens: int
     output_tokens: int
     blocks: tuple[int, ...] = ()
+    tenant: str = "anyone"
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Collection, Sequence
 
-from deployments.gateway.catalogue import ModelCard
-from deployments.gateway.errors import at_capacity, not_ready, room_is_full, wait_too_long
+from deployments.gateway.catalogue import ModelCard, Wake
+from deployments.gateway.errors import at_capacity, not_ready, queue_too_long, wake_too_long
 from deployments.gateway.replica_table import ReplicaInfo
 
 STARTING_RETRY_S = 5
@@ -42,17 +42,15 @@ def is_at_zero(replicas: Sequence[ReplicaInfo], tried: Collection[str]) -> bool:
     return all(r.is_leaving and r.replica_id in tried for r in replicas)
 
 
-def check_wait(card: ModelCard, waiting: int, expected_s: float) -> None:
-    """Whether one more request may wait for a replica, of a model that wakes.
+def check_wait(model: str, patience: Wake, expected_s: float, *, is_asleep: bool) -> None:
+    """Whether one more request may wait for a replica.
 
     Raises:
-        GatewayError: 503 when so many wait already, or a replica is expected later than a request may wait.
+        GatewayError: 503 when its turn is expected later than a request may wait.
     """
-    assert card.wake is not None
-    if waiting >= card.wake.max_waiting:
-        raise room_is_full(card.name, waiting, retry_after(expected_s))
-    if expected_s > card.wake.max_wait_s:
-        raise wait_too_long(card.name, card.wake.max_wait_s, retry_after(expected_s))
+    if expected_s > patience.max_wait_s:
+        too_long = wake_too_long if is_asleep else queue_too_long
+        raise too_long(model, patience.max_wait_s, retry_after(expected_s))
 
 
 def retry_after(expected_s: float) -> int:

@@ -10,6 +10,7 @@ import orjson
 
 from cluster.autoscaler.demand import Demand
 from deployments.gateway.answer import Answer
+from deployments.gateway.backends import Backends
 from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.errors import (
     GatewayError,
@@ -21,7 +22,7 @@ from deployments.gateway.errors import (
     shutting_down,
 )
 from deployments.gateway.http_server import ClientRequest, Headers, Response
-from deployments.gateway.inference import Backends, Inference
+from deployments.gateway.inference import Inference
 from deployments.gateway.model_routers import ModelRouters, now_ms
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader

@@ -1,6 +1,7 @@
 """One request on one replica, from its placement to what is learned of it."""
 
 import logging
+from collections.abc import Callable
 
 from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.feed import dispatch_header
@@ -22,7 +23,10 @@ BROKEN_OFF: frozenset[Outcome] = frozenset({"client_gone", "broken", "timed_out"
 
 
 class Attempt:
-    """Made when the replica is chosen; `finish` exactly once, however it went."""
+    """Made when the replica is chosen; `finish` exactly once, however it went.
+
+    `on_progress` is called when the replica has shown a first token, and so has less to do.
+    """
 
     def __init__(
         self,
@@ -31,6 +35,7 @@ class Attempt:
         inference: InferenceRequest,
         arrived_ms: float,
         usage: RequestUsage,
+        on_progress: Callable[[], None],
         *,
         explains: bool,
     ) -> None:
@@ -39,6 +44,7 @@ class Attempt:
         self._inference = inference
         self._arrived_ms = arrived_ms
         self._usage = usage
+        self._on_progress = on_progress
         self._explains = explains
         self.body = inference.body
         self.tap = AnswerTap(
@@ -111,6 +117,7 @@ class Attempt:
     def _first_token(self) -> None:
         if self._placement.dispatch.shows_first_token:
             self._model.router.first_token(self._placement, now_ms())
+            self._on_progress()
 
     def _receipt(self, usage: Usage | None) -> bytes:
         return line(actual(self._placement, usage, now_ms()))

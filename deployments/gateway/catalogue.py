@@ -12,7 +12,7 @@ DEFAULT_SLO = Slo(ttft_ms=2_000, tpot_ms=100)
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Of a model that may have no replica: how long a request waits for one, and how many wait at one gateway."""
+    """How long a request waits for a replica, and how many wait at one gateway."""
 
     max_wait_s: float
     max_waiting: int

@@ -135,7 +135,7 @@ def room_is_out_of_memory(model: str, limit_bytes: int, retry_after_s: int) -> G
     return GatewayError(503, "at_capacity", message, retry_after_s=retry_after_s)
 
 
-def wait_too_long(model: str, limit_s: float, retry_after_s: int) -> GatewayError:
+def wake_too_long(model: str, limit_s: float, retry_after_s: int) -> GatewayError:
     message = (
         f"'{model}' was at zero replicas and is being woken, which takes about {retry_after_s} s; a request waits at "
         f"most {limit_s:g} s. Try again in {retry_after_s} s."
@@ -148,6 +148,14 @@ def waited_in_vain(model: str, limit_s: float, why: str, retry_after_s: int) -> 
         f"'{model}' had no replica within the {limit_s:g} s that a request waits: {why} Try again in {retry_after_s} s."
     )
     return GatewayError(503, "model_not_ready", message, retry_after_s=retry_after_s)
+
+
+def queue_too_long(model: str, limit_s: float, retry_after_s: int) -> GatewayError:
+    message = (
+        f"'{model}' is busy: as its queue moves, this request would wait about {retry_after_s} s, and it may wait at "
+        f"most {limit_s:g} s. Try again in {retry_after_s} s."
+    )
+    return GatewayError(503, "at_capacity", message, retry_after_s=retry_after_s)
 
 
 def engine_unavailable() -> GatewayError:

@@ -75,6 +75,7 @@ class Gateway:
             self.set_replicas(gone, ())
         self.app.routers.keep_models(names)
         self.app.room.call_all()
+        self.app.room.keep_models(names)
 
     @property
     def bound_port(self) -> int:

@@ -11,6 +11,8 @@ class GatewaySettings:
 
     A stream that waits for a replica is told so after `first_word_s`, and again every `word_period_s`.
 
+    Where all replicas of a model are busy, `queue_max_waiting` requests wait for them, each `queue_max_wait_s` at most.
+
     A gateway that leaves keeps a silent connection for `last_keep_alive_s`: httpx and OpenAI's client, which use one
     again for 5 s, then never meet one that closes under their request.
 
@@ -29,6 +31,8 @@ class GatewaySettings:
     max_head_bytes: int = 32 * 1024
     first_word_s: float = 3.0
     word_period_s: float = 10.0
+    queue_max_wait_s: float = 60.0
+    queue_max_waiting: int = 1024
     max_n: int = 8
     extra_body_fields: Collection[str] = ()
     media_hosts: Collection[str] = ()

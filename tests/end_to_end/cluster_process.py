@@ -39,7 +39,8 @@ class ClusterProcess:
 
     def write_config(self, text: str, gateway_processes: int | None = None) -> Path:
         path = self.folder / "baryon.yaml"
-        gateway = f"gateway: {{port: {self.port}, processes: {gateway_processes or self._gateway_processes}}}\n"
+        processes = gateway_processes or self._gateway_processes
+        gateway = f"gateway: {{port: {self.port}, processes: {processes}, queue_max_waiting: 32}}\n"
         gateway += f"ray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
         path.write_text(gateway + text)
         return path

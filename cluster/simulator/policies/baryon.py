@@ -5,6 +5,7 @@ from random import Random
 
 from cluster.simulator.replica import Replica
 from cluster.simulator.request import SimulatedRequest
+from deployments.gateway.routing.hold import Hold
 from deployments.gateway.routing.router import Placement, Prompt, Router, Told
 from deployments.gateway.routing.score import Slo
 from engine.simulated.block_manager import BLOCK_TOKENS
@@ -22,13 +23,22 @@ class Baryon:
             self.meet(i)
 
     def choose(self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float) -> int:
+        placement = self.place(request, candidates, now_ms, None)
+        assert placement is not None
+        return int(placement.replica)
+
+    def place(
+        self, request: SimulatedRequest, candidates: Sequence[int], now_ms: float, hold: Hold | None
+    ) -> Placement | None:
+        """On a replica that is open to it; None if none is."""
         for i in candidates:
             self._hear(i, now_ms)
-        placement = self.router.place(self._prompt(request), [str(i) for i in candidates], now_ms)
-        self._placements[request.index] = placement
-        chosen = int(placement.replica)
-        self._replicas[chosen].feed.tell(self._me, "began", request, now_ms, placement.terms.hit_tokens)
-        return chosen
+        placement = self.router.place_if_open(self._prompt(request), [str(i) for i in candidates], now_ms, hold)
+        if placement is not None:
+            self._placements[request.index] = placement
+            feed = self._replicas[int(placement.replica)].feed
+            feed.tell(self._me, "began", request, now_ms, placement.terms.hit_tokens)
+        return placement
 
     def first_token(self, request: SimulatedRequest, now_ms: float) -> None:
         self.router.first_token(self._placements[request.index], now_ms)

@@ -25,6 +25,7 @@ class Dispatch:
     dispatched_ms: float
     expected_ms: float
     is_ours: bool = True
+    is_favoured: bool = False
     shows_first_token: bool = True
     first_token_ms: float | None = None
     prefilled_before_ms: float = 0.0
@@ -57,6 +58,7 @@ class ReplicaAccount:
     theirs_resident_tokens: float = 0.0
     heard_ms: float = 0.0
     dispatched_ms: float = -math.inf
+    favoured_waiting: int = 0
 
     @property
     def requests(self) -> int:
@@ -82,6 +84,7 @@ class ReplicaAccount:
 
     def leave_queue(self, dispatch: Dispatch, at_ms: float) -> None:
         del self.waiting[id(dispatch)]
+        self.favoured_waiting -= dispatch.is_favoured
         if not dispatch.is_ours:
             self.theirs_queued_ms -= dispatch.prefill_ms
         self.queued_prefill_ms = self.queued_prefill_ms - dispatch.prefill_ms if self.waiting else 0.0
@@ -143,6 +146,7 @@ class Ledger:
     def open(self, dispatch: Dispatch) -> None:
         account = self._accounts.setdefault(dispatch.replica, ReplicaAccount())
         account.waiting[id(dispatch)] = dispatch
+        account.favoured_waiting += dispatch.is_favoured
         account.dispatched_ms = max(account.dispatched_ms, dispatch.dispatched_ms)
         account.queued_prefill_ms += dispatch.prefill_ms
         account.resident_tokens += dispatch.resident_tokens

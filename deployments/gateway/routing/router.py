@@ -11,6 +11,7 @@ from random import Random
 from deployments.gateway.routing.accuracy import Accuracy
 from deployments.gateway.routing.affinity import replica_of_session
 from deployments.gateway.routing.estimator import Estimator
+from deployments.gateway.routing.hold import Hold, Outstanding, open_to
 from deployments.gateway.routing.ledger import Dispatch, Ledger, ReplicaAccount
 from deployments.gateway.routing.others import mean_of_fresh
 from deployments.gateway.routing.prefix_index import PrefixIndex
@@ -26,6 +27,7 @@ MOST_CACHE_STEP = 0.25
 SLACK_TOKENS = 32.0
 SLACK_SHARE = 0.02
 STRETCH_MEMORY = 0.05
+TYPICAL_MEMORY = 0.02
 ANY_REPLICA = "any replica"
 
 
@@ -80,6 +82,8 @@ class Router:
         self.index = PrefixIndex(index_bytes)
         self.estimator = Estimator()
         self.yardstick = Yardstick()
+        self.typical_prefill_ms = 0.0
+        self._placed = 0
         self._random = random
         self._cache_tokens: dict[str, float] = {}
         self._believed_cache_tokens: dict[str, float] = {}
@@ -103,15 +107,61 @@ class Router:
         Raises:
             ValueError: there is no candidate.
         """
+        placed = self.place_if_open(
+            prompt, candidates, now_ms, None, session=session, shows_first_token=shows_first_token
+        )
+        assert placed is not None
+        return placed
+
+    def place_if_open(
+        self,
+        prompt: Prompt,
+        candidates: Sequence[str],
+        now_ms: float,
+        hold: Hold | None,
+        *,
+        session: bytes | None = None,
+        shows_first_token: bool = True,
+    ) -> Placement | None:
+        """The same among replicas that are open to it, as `hold` has it; None if none is.
+
+        Raises:
+            ValueError: there is no candidate.
+        """
         if not candidates:
             raise ValueError("there is no replica to choose from")
         depths = self.index.hits(prompt.blocks)
-        asked = [replica_of_session(session, candidates)] if session else self._worth_scoring(candidates, depths)
+        sticks_to = replica_of_session(session, candidates) if session else None
+        asked = [sticks_to] if sticks_to and hold is None else self._worth_scoring(candidates, depths)
         terms = self._terms(prompt, asked, depths, now_ms)
-        chosen = self._least(terms)
+        eligible = terms if hold is None else self._open_ones(terms, hold)
+        if not eligible:
+            return None
+        chosen = sticks_to if sticks_to in eligible else self._least(eligible)
+        self._placed += 1
+        part = max(TYPICAL_MEMORY, 1 / self._placed)
+        self.typical_prefill_ms += part * (terms[chosen].prefill_ms - self.typical_prefill_ms)
         return self._open(
-            prompt, chosen, terms, depths.get(chosen, 0), now_ms, is_ours=True, shows_first_token=shows_first_token
+            prompt,
+            chosen,
+            terms,
+            depths.get(chosen, 0),
+            now_ms,
+            is_ours=True,
+            shows_first_token=shows_first_token,
+            is_favoured=hold is not None and hold.hurries,
         )
+
+    def _open_ones(self, terms: dict[str, Terms], hold: Hold) -> dict[str, Terms]:
+        if not hold.yields and not hold.hurries:
+            return {r: term for r, term in terms.items() if term.wait_ms + term.room_ms <= hold.enough_ms}
+        there = {
+            replica: Outstanding(
+                term.wait_ms + term.room_ms, term.prefill_ms, self.ledger.account(replica).favoured_waiting > 0
+            )
+            for replica, term in terms.items()
+        }
+        return {replica: terms[replica] for replica in open_to(there, hold)}
 
     def _least(self, terms: dict[str, Terms]) -> str:
         least_ms = min(term.total_ms for term in terms.values())
@@ -254,6 +304,7 @@ class Router:
         *,
         is_ours: bool,
         shows_first_token: bool = True,
+        is_favoured: bool = False,
     ) -> Placement:
         terms = candidates[replica]
         resident = prompt.tokens + self.estimator.output_tokens / 2
@@ -268,6 +319,7 @@ class Router:
             expected_ms=now_ms + terms.ttft_ms,
             is_ours=is_ours,
             shows_first_token=shows_first_token,
+            is_favoured=is_favoured,
         )
         self.ledger.open(dispatch)
         self.index.read(replica, prompt.blocks, prompt.ends)

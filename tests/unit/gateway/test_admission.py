@@ -16,8 +16,8 @@ def replica(name: str, *, is_leaving: bool = False) -> ReplicaInfo:
     return ReplicaInfo(name, f"http://{name}", "token", FULL, 4096, is_leaving=is_leaving)
 
 
-def card(*reluctant: str, wake: Wake | None = None) -> ModelCard:
-    return ModelCard("m", "vllm", scaling=Scaling(frozenset(reluctant)), wake=wake)
+def card(*reluctant: str) -> ModelCard:
+    return ModelCard("m", "vllm", scaling=Scaling(frozenset(reluctant)))
 
 
 def admitted(names: str, *, reluctant: str = "", leaving: str = "", suspect: str = "", full: str = "") -> str:
@@ -77,16 +77,21 @@ def test_a_replica_that_leaves_may_be_asked_until_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "expected_s", "code", "retry_after_s"),
-    [(3, 20.0, None, 0), (4, 20.0, "at_capacity", 20), (3, 20.1, "model_not_ready", 21), (4, 0.0, "at_capacity", 1)],
+    ("expected_s", "is_asleep", "code", "retry_after_s"),
+    [
+        (20.0, True, None, 0),
+        (20.1, True, "model_not_ready", 21),
+        (20.0, False, None, 0),
+        (33.0, False, "at_capacity", 33),
+    ],
 )
-def test_who_may_wait(waiting: int, expected_s: float, code: str | None, retry_after_s: int) -> None:
-    sleeping = card(wake=Wake(max_wait_s=20, max_waiting=4))
+def test_who_may_wait(expected_s: float, is_asleep: bool, code: str | None, retry_after_s: int) -> None:
+    patience = Wake(max_wait_s=20, max_waiting=4)
     if code is None:
-        check_wait(sleeping, waiting, expected_s)
+        check_wait("m", patience, expected_s, is_asleep=is_asleep)
         return
     with pytest.raises(GatewayError) as refused:
-        check_wait(sleeping, waiting, expected_s)
+        check_wait("m", patience, expected_s, is_asleep=is_asleep)
     assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (503, code, retry_after_s)
 
 

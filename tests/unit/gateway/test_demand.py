@@ -145,7 +145,7 @@ async def test_what_failed_is_finished_and_a_miss(
 async def test_what_is_refused_for_want_of_room_or_replicas_was_asked_for_all_the_same(
     start_engine: StartEngine, open_stand: OpenStand
 ) -> None:
-    gateway = await open_stand()
+    gateway = await open_stand(settings=GatewaySettings(queue_max_waiting=0))
     assert (await gateway.ask(post())).status == 503
     engine = await start_engine(never_answer)
     gateway.have(engine, max_in_flight=1)

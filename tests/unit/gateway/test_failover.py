@@ -81,11 +81,11 @@ async def test_all_replicas_gone_is_a_503_that_says_when_to_come_back(
     await gateway.settled()
 
 
-async def test_full_replicas_are_a_503_and_free_ones_serve_again(
+async def test_full_replicas_are_a_503_where_nobody_may_wait_and_free_ones_serve_again(
     start_engine: StartEngine, open_stand: OpenStand
 ) -> None:
     engine = await start_engine(never_answer)
-    gateway = await open_stand(engine, max_in_flight=2)
+    gateway = await open_stand(engine, max_in_flight=2, settings=GatewaySettings(queue_max_waiting=0))
     holders = [await gateway.client() for _ in range(2)]
     for holder in holders:
         holder.send(post())
