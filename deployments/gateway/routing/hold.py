@@ -28,6 +28,7 @@ class Outstanding(NamedTuple):
     wait_ms: float
     prefill_ms: float
     has_favoured: bool = False
+    hit_tokens: float = 0.0
 
 
 class Hold(NamedTuple):
@@ -60,14 +61,28 @@ class Hold(NamedTuple):
 
 
 def open_to(replicas: Mapping[str, Outstanding], hold: Hold) -> list[str]:
-    """The replicas that may take the request now."""
+    """The replicas that may take the request now: when some have room, those, and others that have more of it cached.
+
+    Else a saturated fleet would compute everything anew wherever there is room next. How long such a one's queue may
+    be is for the router to weigh.
+    """
     not_full = {name: there for name, there in replicas.items() if there.wait_ms <= hold.enough_ms}
     if hold.yields:
-        return _open_to_the_busy(not_full, len(replicas), hold)
-    if hold.hurries and not_full:
+        found = _open_to_the_busy(not_full, len(replicas), hold)
+    elif hold.hurries and not_full:
         soonest_ms = min(there.wait_ms + there.prefill_ms for there in not_full.values())
         return [n for n, there in not_full.items() if there.wait_ms + there.prefill_ms <= soonest_ms + hold.clear_ms]
-    return list(not_full)
+    else:
+        found = list(not_full)
+    if not found:
+        return []
+    longest_tokens = max(replicas[name].hit_tokens for name in found)
+    cached = [n for n, t in replicas.items() if t.hit_tokens > longest_tokens and n not in found]
+    return found + [n for n in cached if not hold.yields or _is_for_the_busy(replicas[n], hold)]
+
+
+def _is_for_the_busy(there: Outstanding, hold: Hold) -> bool:
+    return there.wait_ms > hold.clear_ms and not there.has_favoured
 
 
 def _open_to_the_busy(not_full: Mapping[str, Outstanding], replicas: int, hold: Hold) -> list[str]:

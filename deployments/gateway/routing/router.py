@@ -153,11 +153,12 @@ class Router:
         )
 
     def _open_ones(self, terms: dict[str, Terms], hold: Hold) -> dict[str, Terms]:
-        if not hold.yields and not hold.hurries:
-            return {r: term for r, term in terms.items() if term.wait_ms + term.room_ms <= hold.enough_ms}
         there = {
             replica: Outstanding(
-                term.wait_ms + term.room_ms, term.prefill_ms, self.ledger.account(replica).favoured_waiting > 0
+                term.wait_ms + term.room_ms,
+                term.prefill_ms,
+                self.ledger.account(replica).favoured_waiting > 0,
+                term.hit_tokens,
             )
             for replica, term in terms.items()
         }

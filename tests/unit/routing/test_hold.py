@@ -90,3 +90,21 @@ def test_the_busy_leave_a_clear_replica_clear_as_long_as_another_is_not_full(wai
     filling = [n for n, ms in zip("abcdefgh", waits_ms, strict=False) if BUSY.clear_ms < ms <= BUSY.enough_ms]
     if len(clear) == 1 and filling:
         assert clear[0] not in opened(BUSY, *waits_ms)
+
+
+def test_once_some_replica_has_room_one_that_has_more_cached_is_open_too() -> None:
+    """Else a saturated fleet would compute every prompt anew, wherever there is room next."""
+
+    def with_cache(hold: Hold, *waits_ms: float, favoured: str = "") -> str:
+        names = "abc"[: len(waits_ms)]
+        there = {
+            name: Outstanding(ms, 50.0, name in favoured, 1_000.0 if name == "a" else 0.0)
+            for name, ms in zip(names, waits_ms, strict=True)
+        }
+        return "".join(sorted(open_to(there, hold)))
+
+    assert with_cache(ALIKE, 5_000, 10, 1_001) == "ab"
+    assert with_cache(ALIKE, 5_000, 1_001, 1_001) == ""
+    assert with_cache(BUSY, 900, 0, 60) == "ac"
+    assert with_cache(BUSY, 0, 60, 60) == "bc"
+    assert with_cache(BUSY, 900, 0, 60, favoured="a") == "c"

@@ -10,11 +10,16 @@ from typer.testing import CliRunner
 from cluster.cli import app
 from cluster.simulator.fairness.runs import Run, row_of
 from cluster.simulator.fairness.workload import HEAVY, LIGHT, SHAPES, Workload
+from cluster.simulator.policies.baryon import Baryon
 from cluster.simulator.policies.fair import Fair
+from cluster.simulator.runs import Run as RoutingRun
+from cluster.simulator.runs import row_of as routed
+from cluster.simulator.scenarios import SHARED_PREFIX
 from cluster.simulator.simulation import Fleet, Outage, simulate
 from engine.simulated.profiles import get_profile
 
 FLEET = Fleet(get_profile("llama-3.1-70b-h100-tp4"), 3)
+BOTH = (("baryon", Baryon), ("fair", Fair))
 WORKLOAD = Workload(SHAPES["chat"], load=1.5, ratio=20.0, seconds=20.0)
 
 
@@ -44,6 +49,15 @@ def test_beside_a_flood_a_light_tenant_waits_a_fraction_of_what_it_waits_first_c
     assert fifo.light_ttft_p99_ms > 2.8 * fair.light_ttft_p99_ms
     assert fair.light_ttft_p99_ms < 2 * alone.light_ttft_p99_ms
     assert fair.tokens_per_s > 0.95 * fifo.tokens_per_s
+
+
+def test_a_fleet_at_its_limit_finds_as_much_in_its_caches_as_without_a_queue() -> None:
+    """Whoever has room next is not who has the prefix: choosing by room alone halved the hits."""
+    at_limit = replace(SHARED_PREFIX, seconds=150.0)
+    rows = [routed(RoutingRun(name, factory, at_limit, replace(FLEET, replicas=8), 0, 5.0)) for name, factory in BOTH]
+    without, queued = rows
+    assert queued.prefix_hit_rate > without.prefix_hit_rate - 0.03 > 0.4
+    assert queued.slo_attainment > without.slo_attainment - 0.05
 
 
 def test_the_heavy_tenant_sends_so_many_times_the_tokens() -> None:
