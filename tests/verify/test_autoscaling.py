@@ -29,7 +29,7 @@ models:
     kv_cache_gib: 0.75
     cpus_per_replica: 0.5
     replicas: {min: 0, max: 2}
-    slo: {ttft_ms: 4000, tpot_ms: 80}
+    slo: {ttft_ms: 4000, tpot_ms: 50}
     engine_args: {max_model_len: 2048}
 """
 RAMP = [(30.0, 1.0, 1.0), (120.0, 1.0, 13.0), (60.0, 13.0, 13.0), (60.0, 13.0, 0.5), (220.0, 0.5, 0.5)]
@@ -112,7 +112,7 @@ def test_zero_to_two_and_back_to_zero_with_real_engines() -> None:
             began_s = time.monotonic()
             woken = cluster.post("/v1/completions", {"model": "chat", "prompt": "Hello", "max_tokens": 5}, 200)
             woken_s = time.monotonic() - began_s
-            asked = asyncio.run(ramp_load(cluster.url, "chat", [(150.0, 1.2, 1.2)], 2, 30, 20))
+            asked = asyncio.run(ramp_load(cluster.url, "chat", [(150.0, 1.3, 1.3)], 2, 30, 20))
             wait_for_count(cluster, "chat", 0, 600)
             time.sleep(1)
         decisions = cluster.live.decisions("chat", 50, changes_only=True)
