@@ -36,6 +36,7 @@ from deployments.gateway.tenants.tenant import Tenant
 from engine.launch import TOKEN_VARIABLE
 from engine.simulated.profiles import get_profile
 from tests.benchmarks.gateway_cpu import free_port, running
+from tests.unit.gateway.keys import no_keys
 
 MODEL, TOKEN = "m", "internal-token-of-the-benchmark"
 TENANT_HEADER = b"x-benchmark-tenant"
@@ -124,7 +125,7 @@ async def gateways(count: int, engine_ports: list[int]) -> AsyncIterator[list[tu
         for _ in range(count):
             catalogue = Catalogue()
             catalogue.replace({MODEL: ModelCard(MODEL, "simulated")})
-            gateway = Gateway(GatewaySettings(queue_max_waiting=100_000), ReplicaTable(), catalogue)
+            gateway = Gateway(GatewaySettings(queue_max_waiting=100_000), ReplicaTable(), catalogue, no_keys())
             await gateway.start("127.0.0.1", 0)
             stack.push_async_callback(gateway.close)
             gateway.set_replicas(MODEL, infos)

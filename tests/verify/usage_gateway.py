@@ -18,6 +18,7 @@ from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.usage_counts import Row
 from deployments.gateway.usage_reporter import UsageReporter
 from deployments.usage_ledger import UsageLedger
+from tests.unit.gateway.keys import no_keys
 
 
 def replica(name: str, url: str, token: str) -> ReplicaInfo:
@@ -30,7 +31,7 @@ async def main(port: int, path: Path, token: str, *engines: str) -> None:
     urls: dict[str, list[str]] = {}
     for model, _, url in (engine.partition("=") for engine in engines):
         urls.setdefault(model, []).append(url)
-    gateway = Gateway(GatewaySettings(), replicas, catalogue)
+    gateway = Gateway(GatewaySettings(), replicas, catalogue, no_keys())
     catalogue.replace({model: ModelCard(model, "simulated") for model in urls})
     for model, at in urls.items():
         gateway.set_replicas(model, [replica(f"{model}-{number}", url, token) for number, url in enumerate(at)])

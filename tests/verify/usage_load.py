@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from deployments.gateway.usage import read_usage
+from engine.internal_token import token_now
 from engine.request_feed import ORPHANED_AFTER_S
 from tests.unit.gateway.harness import Client, post
 
@@ -132,7 +133,9 @@ async def engine_tokens(engines: Sequence[tuple[str, str, str]]) -> dict[str, To
     tokens: dict[str, Tokens] = {}
     async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         for model, url, token in engines:
-            text = (await http.get(f"{url}/metrics", headers={"x-baryon-internal-token": token})).text
+            text = (
+                await http.get(f"{url}/metrics", headers={"x-baryon-internal-token": token_now(token).decode()})
+            ).text
             found: Counter[str] = Counter()
             for name, value in METRIC.findall(text):
                 found[name] += int(float(value))
