@@ -41,7 +41,10 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("victim", ["engine core", "reaper", "supervisor"])
+ON_A_CLUSTER_TOO = [pytest.param(victim, marks=pytest.mark.verify) for victim in ("engine core", "supervisor")]
+
+
+@pytest.mark.parametrize("victim", ["reaper", *ON_A_CLUSTER_TOO])
 async def test_nothing_is_left(victim: str, tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(tmp_path / "engine.log")],
