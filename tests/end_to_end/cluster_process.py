@@ -19,7 +19,7 @@ from cluster.run_folder import RunFolder
 from engine.process_tree import Member, descendants, is_alive, read_member
 from tests.benchmarks.gateway_cpu import free_port
 
-START_TIMEOUT_S = 240.0
+START_TIMEOUT_S = 600.0
 
 
 class ClusterProcess:
