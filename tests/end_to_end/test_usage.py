@@ -12,12 +12,12 @@ from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.conftest import EMBED, TINY
 from tests.verify.usage_load import MixedLoad, Tokens, accounted, engine_tokens, settled
 
-pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+pytestmark = pytest.mark.verify
 
 
 async def test_delivered_and_surplus_are_what_vllm_counts(cluster: ClusterProcess) -> None:
     """vLLM counts a prompt for each of `n` answers, so here `n` is 1."""
-    replica = cluster.live.first_replica(TINY)
+    replica = await asyncio.to_thread(cluster.live.first_replica, TINY)
 
     async def engines() -> dict[str, Tokens]:
         return await engine_tokens([(TINY, replica["url"], replica["token"])])
