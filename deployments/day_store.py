@@ -1,11 +1,11 @@
 """Tokens of each day by tenant, model and who counted them, in state's SQLite file: budgets survive a restart."""
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.day_totals import DayCount
 from deployments.gateway.tenants.lease import Key
+from deployments.sqlite_file import connect, transaction
 
 DAYS_KEPT = 2
 
@@ -29,8 +29,7 @@ class DayStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection = connect(path)
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -46,13 +45,8 @@ class DayStore:
     def keep(self, counts: Sequence[DayCount]) -> None:
         """All of them or none."""
         rows = [(count.day, *count.key, count.counted_by, count.tokens) for count in counts]
-        self._connection.execute("BEGIN")
-        try:
+        with transaction(self._connection):
             self._connection.executemany("INSERT OR REPLACE INTO day_tokens VALUES (?, ?, ?, ?, ?)", rows)
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def forget_before(self, day: int) -> None:
         self._connection.execute("DELETE FROM day_tokens WHERE day < ?", (day - DAYS_KEPT,))

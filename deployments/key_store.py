@@ -2,8 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from deployments.gateway.tenants.keyring import KeyPage
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.key_administration import KeyAdministration, tenant_of
 from deployments.key_changes import LIMITS, KeyChange
+from deployments.sqlite_file import connect, transaction
 
 REVISIONS_PER_PAGE = 5_000
 
@@ -58,13 +58,9 @@ class KeyStore:
     """
 
     def __init__(self, path: Path, now_s: Callable[[], float] = time.time) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._now_s = now_s
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
+        self._connection = connect(path, synchronous="FULL")
         self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(_SCHEMA)
         self._audit = AuditLog(self._connection, now_s)
         self._secret = self._checked_secret(path)
@@ -102,7 +98,7 @@ class KeyStore:
         Raises:
             KeyRefused: it cannot be done, and nothing was changed.
         """
-        with self._transaction():
+        with transaction(self._connection):
             return self._administration.carry_out(change, actor)
 
     def keys(self) -> list[dict[str, Any]]:
@@ -142,15 +138,5 @@ class KeyStore:
         return self._audit.rows(limit)
 
     def note_config(self, document: Mapping[str, Any], actor: str) -> None:
-        with self._transaction():
+        with transaction(self._connection):
             self._audit.add_config(actor, document)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from cluster.autoscaler.decision import Decision
+from deployments.sqlite_file import connect
 
 UNCHANGED_KEPT_S = 3_600.0
 CHANGES_KEPT_PER_MODEL = 10_000
@@ -41,9 +42,8 @@ class ScalingStore:
 
     def __init__(self, path: Path, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection = connect(path)
         self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:

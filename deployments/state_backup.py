@@ -17,11 +17,12 @@ from pathlib import Path
 
 import orjson
 
+from deployments.sqlite_file import BESIDE, set_aside
+
 MANIFEST = "manifest.json"
 FORMAT = "baryon-state"
 VERSION = 1
 STATE = "state"
-BESIDE = ("-wal", "-shm")
 
 
 class BackupError(Exception):
@@ -78,7 +79,7 @@ def restore(archive: bytes, state_path: Path, *, overwrite: bool) -> Restored:
         )
     state_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     stamp = f".before-restore-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
-    kept = tuple(_set_aside(path, stamp) for path in there)
+    kept = tuple(set_aside(path, stamp) for path in there)
     for name, path in targets.items():
         path.touch(mode=0o600)
         path.write_bytes(contents[name])
@@ -157,16 +158,6 @@ def _checked(archive: bytes) -> tuple[float, Mapping[str, bytes]]:
 def _changed_at_s(path: Path) -> float:
     beside = [path.with_name(path.name + suffix) for suffix in BESIDE[:1]]
     return max(each.stat().st_mtime for each in (path, *beside) if each.exists())
-
-
-def _set_aside(path: Path, stamp: str) -> Path:
-    """With its write-ahead log, which belongs to it by name."""
-    aside = path.with_name(path.name + stamp)
-    for suffix in BESIDE:
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + suffix))
-    return path.rename(aside)
 
 
 def _time(at_s: float) -> str:

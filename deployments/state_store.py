@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from deployments.sqlite_file import connect, transaction
+
 FAILURES_KEPT_PER_MODEL = 20
 DRAINS_KEPT_PER_MODEL = 20
 
@@ -94,13 +96,9 @@ class StateStore:
     """
 
     def __init__(self, path: Path, now_s: Callable[[], float] = time.time) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._now_s = now_s
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection = connect(path)
         self._connection.row_factory = sqlite3.Row
-        path.chmod(0o600)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
         if self._connection.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
             self._connection.execute("DROP TABLE IF EXISTS replica")  # replicas tell again within seconds
             self._connection.execute(f"PRAGMA user_version={_VERSION}")
@@ -113,7 +111,7 @@ class StateStore:
         """Make the catalogue exactly `models`; forget replicas and failures of models that left it."""
         names = [model["name"] for model in models]
         marks = ",".join("?" * len(names))
-        with self._transaction() as connection:
+        with transaction(self._connection) as connection:
             connection.execute("DELETE FROM model")
             connection.executemany(
                 "INSERT INTO model VALUES (?, ?, ?)",
@@ -142,7 +140,7 @@ class StateStore:
 
     def record_failure(self, report: FailureReport) -> None:
         """Keep the cause and forget the replica's live row: it will not come back under this id."""
-        with self._transaction() as connection:
+        with transaction(self._connection) as connection:
             connection.execute("DELETE FROM replica WHERE replica_id = ?", (report.replica_id,))
             connection.execute(
                 "INSERT INTO failure (replica_id, model, cause, message, at_s) VALUES (?, ?, ?, ?, ?)",
@@ -156,7 +154,7 @@ class StateStore:
 
     def record_drain(self, report: DrainReport) -> None:
         """Keep how it ended, and forget the replica's live row."""
-        with self._transaction() as connection:
+        with transaction(self._connection) as connection:
             connection.execute("DELETE FROM replica WHERE replica_id = ?", (report.replica_id,))
             connection.execute(
                 "INSERT INTO drain (replica_id, model, waited_s, cut_requests, at_s) VALUES (?, ?, ?, ?, ?)",
@@ -196,18 +194,3 @@ class StateStore:
             "SELECT replica_id, model, waited_s, cut_requests, at_s FROM drain ORDER BY id DESC"
         )
         return [dict(row) for row in rows]
-
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
-
-
-class _Transaction:
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        self._connection.execute("ROLLBACK" if exception_type else "COMMIT")

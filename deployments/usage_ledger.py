@@ -8,19 +8,17 @@ counts once. What was acknowledged survives a kill of this process; a power cut 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from deployments.gateway.usage_counts import COUNTED, Counts, Row, day_number, day_text
+from deployments.sqlite_file import FileKind, set_aside, transaction
 
 logger = logging.getLogger(__name__)
 
 LEDGER = "usage_ledger.sqlite"
-APPLICATION_ID = 0x6272796C
-VERSION = 1
 SOURCES_KEPT_S = 30 * 86_400.0
 
 By = Literal["day", "model", "tenant"]
@@ -45,6 +43,9 @@ _SUMS = ", ".join(f"sum({name}) AS {name}" for name in COUNTED)
 
 class LedgerError(Exception):
     """The file is no usage ledger, or cannot be read or written; the message has the file and why."""
+
+
+KIND = FileKind("usage ledger", 0x6272796C, 1, _SCHEMA, LedgerError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,7 @@ class UsageLedger:
 
     def __init__(self, path: Path, now_s: Callable[[], float] = time.time) -> None:
         self._path, self._now_s = path, now_s
-        with _named_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            _check(self._connection, path, may_be_new=True)
-            path.chmod(0o600)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
-            self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            self._connection.execute(f"PRAGMA user_version={VERSION}")
+        self._connection = KIND.create(path)
 
     def close(self) -> None:
         self._connection.close()
@@ -97,7 +89,7 @@ class UsageLedger:
         Raises:
             LedgerError: it cannot be written; then nothing of it is.
         """
-        with _named_errors(self._path), self._transaction():
+        with KIND.named_errors(self._path), transaction(self._connection):
             known = self._connection.execute("SELECT batch FROM source WHERE gateway = ?", (gateway,)).fetchone()
             if known is not None and known[0] >= batch:
                 return False
@@ -109,16 +101,6 @@ class UsageLedger:
     def sums(self, query: UsageQuery) -> list[dict[str, Any]]:
         return _sums(self._connection, query)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.rollback()
-            raise
-
 
 def opened(path: Path) -> UsageLedger:
     """The ledger at `path`. One that cannot be read is set aside to be looked at: models are served all the same.
@@ -129,14 +111,9 @@ def opened(path: Path) -> UsageLedger:
     try:
         return UsageLedger(path)
     except LedgerError as error:
-        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        with KIND.named_errors(path):
+            aside = set_aside(path, f".damaged-{int(time.time())}")
         logger.error("%s; it is set aside as %s, and usage is counted from nothing", error, aside.name)
-        with _named_errors(path):
-            for beside in ("-wal", "-shm"):
-                log = path.with_name(path.name + beside)
-                if log.exists():
-                    log.rename(aside.with_name(aside.name + beside))
-            path.rename(aside)
         return UsageLedger(path)
 
 
@@ -146,13 +123,7 @@ def read_sums(path: Path, query: UsageQuery) -> list[dict[str, Any]]:
     Raises:
         LedgerError: there is no such file, or it is no usage ledger.
     """
-    if not path.is_file():
-        raise LedgerError(f"{path}: there is no such file")
-    with (
-        _named_errors(path),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection,
-    ):
-        _check(connection, path, may_be_new=False)
+    with KIND.reading(path) as connection:
         return _sums(connection, query)
 
 
@@ -179,23 +150,3 @@ def _sums(connection: sqlite3.Connection, query: UsageQuery) -> list[dict[str, A
 
 def total(rows: Sequence[dict[str, Any]]) -> Counts:
     return sum((Counts(**{name: row[name] for name in COUNTED}) for row in rows), Counts())
-
-
-def _check(connection: sqlite3.Connection, path: Path, *, may_be_new: bool) -> None:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    is_empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-    if is_empty and may_be_new:
-        return
-    if application_id != APPLICATION_ID:
-        raise LedgerError(f"{path}: an SQLite file, but no usage ledger")
-    if version != VERSION:
-        raise LedgerError(f"{path}: a usage ledger of version {version}; this Baryon reads version {VERSION}")
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise LedgerError(f"{path}: {error}") from error

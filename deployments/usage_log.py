@@ -6,12 +6,12 @@ with 16 samples, nothing to speak of for a silent one.
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from deployments.sqlite_file import FileKind, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +21,6 @@ SAMPLES_KEPT = 16
 SILENCE_S = 3_600.0
 SEAM_S = 0.5
 PAGE_ROWS = 4_096
-APPLICATION_ID = 0x62727975
-VERSION = 1
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -41,6 +39,9 @@ Sampled = Sequence[tuple[int, int, int]]
 
 class UsageLogError(Exception):
     """The file is no usage log, or cannot be read or written; the message has the file and why."""
+
+
+KIND = FileKind("usage log", 0x62727975, 1, _SCHEMA, UsageLogError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +72,7 @@ class UsageLog:
         self._models: dict[str, int] = {}
         self._silent: dict[str, Bin] = {}
         self._pruned_s = 0.0
-        with _named_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            _check(self._connection, path, may_be_new=True)
-            path.chmod(0o600)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
-            self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            self._connection.execute(f"PRAGMA user_version={VERSION}")
+        self._connection = KIND.create(path)
 
     def close(self) -> None:
         self._connection.close()
@@ -100,7 +92,7 @@ class UsageLog:
             if silent and abs(silent.end_s - at_s) < SEAM_S and at_s + seconds - silent.at_s <= SILENCE_S:
                 told = Bin(silent.at_s, at_s + seconds - silent.at_s, 0)
             self._silent[model] = told
-        with _named_errors(self._path):
+        with KIND.named_errors(self._path):
             self._connection.execute(
                 "INSERT INTO bin VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " length_ms = max(length_ms, excluded.length_ms), requests = requests + excluded.requests",
@@ -134,12 +126,9 @@ def opened(path: Path) -> UsageLog:
     try:
         return UsageLog(path)
     except UsageLogError as error:
-        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        with KIND.named_errors(path):
+            aside = set_aside(path, f".damaged-{int(time.time())}")
         logger.error("%s; it is set aside as %s", error, aside.name)
-        with _named_errors(path):
-            path.rename(aside)
-            for beside in ("-wal", "-shm"):
-                path.with_name(path.name + beside).unlink(missing_ok=True)
         return UsageLog(path)
 
 
@@ -149,7 +138,7 @@ def spans(path: Path) -> dict[str, tuple[float, float]]:
     Raises:
         UsageLogError: there is no such file, or it is no usage log.
     """
-    with _reading(path) as connection:
+    with KIND.reading(path) as connection:
         rows = connection.execute(
             "SELECT name, min(at_ms), max(at_ms + length_ms) FROM bin JOIN model ON bin.model = model.id GROUP BY name"
         ).fetchall()
@@ -164,7 +153,7 @@ def bins(path: Path, model: str, from_s: float, to_s: float) -> Iterator[Bin]:
         UsageLogError: there is no such file, it is no usage log, or a row is damaged.
     """
     after_ms = round((from_s - SILENCE_S) * 1000) - 1
-    with _reading(path) as connection:
+    with KIND.reading(path) as connection:
         while page := connection.execute(
             "SELECT at_ms, length_ms, requests, sampled FROM bin WHERE model = (SELECT id FROM model WHERE name = ?)"
             " AND at_ms > ? AND at_ms < ? ORDER BY at_ms LIMIT ?",
@@ -209,35 +198,3 @@ def unpacked(blob: bytes) -> Sampled:
 
 def _in_ms(told: Bin) -> tuple[int, int]:
     return round(told.at_s * 1000), max(1, round(told.seconds * 1000))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    if not path.is_file():
-        raise UsageLogError(f"{path}: there is no such file")
-    with (
-        _named_errors(path),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection,
-    ):
-        _check(connection, path, may_be_new=False)
-        yield connection
-
-
-def _check(connection: sqlite3.Connection, path: Path, *, may_be_new: bool) -> None:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    is_empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-    if is_empty and may_be_new:
-        return
-    if application_id != APPLICATION_ID:
-        raise UsageLogError(f"{path}: an SQLite file, but no usage log")
-    if version != VERSION:
-        raise UsageLogError(f"{path}: a usage log of version {version}; this Baryon reads version {VERSION}")
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-        raise UsageLogError(f"{path}: {error}") from error

@@ -25,6 +25,8 @@ def backup(
 ) -> None:
     """Back up keys, usage, the autoscaler's past and the catalogue; the cluster may run.
 
+    Not in it, so that a backup alone recognises no key: the .secret file beside the state file. Keep that too.
+
     Example: baryon backup /backups/baryon-$(date +%F).zip
     """
     if file.exists():
@@ -43,7 +45,9 @@ def backup(
         partial.rename(file)
     except (BackupError, OSError) as error:
         fail(str(error), FAILED)
-    console.print(f"{file}: {len(content):,} bytes; it holds hashes of keys, so only you can read it")
+    console.print(
+        f"{file}: {len(content):,} bytes, for your eyes only; its keys need the .secret file beside the state file"
+    )
 
 
 def restore(

@@ -49,7 +49,7 @@ class Turn:
         self.prompt = self._model.prompt(asked.prompt)
         self._claim = Claim(tenant.name, tenant.priority, self._cost(self.prompt.tokens), len(asked.body))
         self._charged = self._claim
-        self._queue.shares.asked(tenant.name, self._claim.tokens, arrived_ms)
+        self._arrived_ms = arrived_ms
         self.tried: set[str] = set()
 
     async def take(self) -> Placement | None:
@@ -59,6 +59,8 @@ class Turn:
             GatewayError: 503, no replica is ready, it may not wait, or has waited in vain; 404 if the model is taken
                 away meanwhile.
         """
+        if not self.tried:
+            self._queue.shares.asked(self._claim.tenant, self._claim.tokens, self._arrived_ms)
         if not self._backends.room.waiting(self._card.name) and not self._is_asleep:
             placement = self._place()
             if placement is not None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -123,3 +125,16 @@ class ClusterProcess:
         if hasattr(self, "process") and self.process.poll() is None:
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def running_cluster(text: str, gateway_processes: int = 1) -> Iterator[ClusterProcess]:
+    """For as long as tests share it; it ends without a process left."""
+    process = ClusterProcess(text, gateway_processes)
+    try:
+        process.start()
+        yield process
+        left = process.stop()
+    finally:
+        process.remove()
+    assert not left, f"processes outlived the cluster: {left}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from openai import OpenAI
 
-from tests.end_to_end.cluster_process import ClusterProcess
+from tests.end_to_end.cluster_process import ClusterProcess, running_cluster
 
 CHAT = "smollm2-135m-instruct"
 TINY = "tiny-tp2"
@@ -44,14 +44,8 @@ models:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ClusterProcess]:
-    process = ClusterProcess(MODELS)
-    try:
-        process.start()
+    with running_cluster(MODELS) as process:
         yield process
-        left = process.stop()
-    finally:
-        process.remove()
-    assert not left, f"processes outlived the cluster: {left}"
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import httpx
 import pytest
 
-from tests.end_to_end.cluster_process import ClusterProcess
+from tests.end_to_end.cluster_process import ClusterProcess, running_cluster
 
 pytestmark = pytest.mark.cluster
 PROFILE = "llama-3.1-70b-h100-tp4"
@@ -22,14 +22,8 @@ models:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterProcess]:
-    process = ClusterProcess(GOOD, gateway_processes=2)
-    try:
-        process.start()
+    with running_cluster(GOOD, gateway_processes=2) as process:
         yield process
-        left = process.stop()
-    finally:
-        process.remove()
-    assert not left, f"processes outlived the cluster: {left}"
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.run_folder import store_folder
-from tests.end_to_end.cluster_process import ClusterProcess
+from tests.end_to_end.cluster_process import ClusterProcess, running_cluster
 
 pytestmark = pytest.mark.verify
 APPLY_TIMEOUT_S = 500
@@ -32,14 +32,8 @@ def yaml(source: str = "bundled:tiny-random-llama", max_model_len: int = 512) ->
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterProcess]:
-    process = ClusterProcess(yaml())
-    try:
-        process.start()
+    with running_cluster(yaml()) as process:
         yield process
-        left = process.stop()
-    finally:
-        process.remove()
-    assert not left, f"processes outlived the cluster: {left}"
 
 
 class Asking:

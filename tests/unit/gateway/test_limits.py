@@ -132,6 +132,17 @@ async def test_a_stream_whose_client_left_costs_what_was_delivered(
     await until(lambda: cluster.lender.spent_today(("acme", MODEL), system_moment()) == 8 + 5)
 
 
+async def test_what_is_refused_does_not_count_as_asked_where_tenants_share_replicas(
+    start_engine: StartEngine, open_cluster: OpenCluster
+) -> None:
+    cluster = await open_cluster(await start_engine(WHOLE), Limits(requests_per_minute=2), gateways=1)
+    shares = cluster.gateways[0].gateway.app.room.queue(MODEL).shares
+    assert [(await cluster.ask()).status for _ in range(2)] == [200, 200]
+    let_in = shares.of("acme")
+    assert (await cluster.ask()).status == 429
+    assert shares.of("acme") == let_in > 0
+
+
 async def test_concurrent_requests_over_all_gateways_and_slots_that_return_whatever_way(
     start_engine: StartEngine, open_cluster: OpenCluster
 ) -> None:
