@@ -18,9 +18,9 @@ from deployments.usage_ledger import COLUMNS, LEDGER, LedgerError, UsageQuery, r
 
 SHOWN = {
     "requests": "requests",
-    "completed": "completed",
+    "completed": "whole",
     "prompt_tokens": "prompt",
-    "cached_tokens": "of it cached",
+    "cached_tokens": "cached",
     "output_tokens": "output",
     "surplus_tokens": "surplus",
 }
@@ -87,12 +87,12 @@ def _print_csv(rows: Sequence[dict[str, Any]], query: UsageQuery) -> None:
 
 
 def _table(rows: Sequence[dict[str, Any]], query: UsageQuery) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     by = [name for name in COLUMNS if name in query.by]
     for name in by:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "day", overflow="fold")
     for title in SHOWN.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for row in _named(rows):
         table.add_row(*(str(row[name]) for name in by), *(f"{row[name]:,}" for name in SHOWN))
     return table

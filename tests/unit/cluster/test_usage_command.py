@@ -65,6 +65,18 @@ def test_the_table_shows_surplus_apart(folder: Path) -> None:
     assert "7" in text.splitlines()[-1].split()
 
 
+def test_a_day_and_every_number_are_whole_in_eighty_columns(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    UsageLedger(folder / LEDGER).add(
+        "g9",
+        1,
+        [((DAY, "a-tenant-of-some-length", "smollm2-135m-instruct"), Counts(99_999, 99_999, 9_999_999, 999_999))],
+    )
+    text = run("usage")
+    assert "…" not in text
+    assert all(whole in text for whole in ("2026-11-25", "99,999", "9,999,999", "999,999"))
+
+
 def test_nothing_used_and_bad_questions_are_said_so(folder: Path) -> None:
     assert "nothing" in run("usage", "--tenant", "nobody")
     for wrong in (["--from", "yesterday"], ["--by", "colour"], ["--json", "--csv"]):
