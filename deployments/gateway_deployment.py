@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
-from ray.serve.handle import DeploymentHandle
 
 from cluster.autoscaler.demand import Demand
 from deployments.catalogue_view import model_cards
@@ -27,6 +26,7 @@ from deployments.key_follower import follow_keys
 from deployments.membership import Membership
 from deployments.router_metrics import RouterMetrics
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
+from deployments.state_calls import StateCalls
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,7 @@ class GatewayDeployment:
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
         self._keyring, self._keys_are_known = Keyring(), asyncio.Event()
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
-        self._state: DeploymentHandle | None = None
-        self._lending_state: DeploymentHandle | None = None
-        self._ledger: DeploymentHandle | None = None
+        self._state = StateCalls()
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
@@ -127,49 +125,13 @@ class GatewayDeployment:
             metrics.publish(self._gateway.app.routers)
 
     async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
-        """Raises:
-        Exception: whatever Serve raises when state is away, or has not answered in time.
-        """
-        known, self._ledger = self._ledger, None
-        async with asyncio.timeout(REPORT_TIMEOUT_S):
-            state: DeploymentHandle = known or await asyncio.to_thread(
-                serve.get_deployment_handle, "State", APPLICATION
-            )
-            await state.report_usage.remote(gateway_id, batch, rows)
-        self._ledger = state
+        await self._state.call("report_usage", gateway_id, batch, rows, within_s=REPORT_TIMEOUT_S)
 
     async def _report_demand(self, gateway_id: str, demands: dict[str, Demand]) -> None:
-        """Withdraws a report that state does not answer in time.
-
-        Raises:
-            Exception: whatever Serve raises when state is away.
-        """
-        known, self._state = self._state, None
-        async with asyncio.timeout(REPORT_TIMEOUT_S):
-            state: DeploymentHandle = known or await asyncio.to_thread(
-                serve.get_deployment_handle, "State", APPLICATION
-            )
-            response = state.report_demand.remote(gateway_id, demands)
-            try:
-                await response
-            except asyncio.CancelledError:
-                response.cancel()
-                raise
-        self._state = state
+        await self._state.call("report_demand", gateway_id, demands, within_s=REPORT_TIMEOUT_S)
 
     async def _lend(self, report: Report) -> Reply:
-        """Raises:
-        Exception: whatever Serve raises when state is away.
-        """
-        known, self._lending_state = self._lending_state, None
-        state: DeploymentHandle = known or await asyncio.to_thread(serve.get_deployment_handle, "State", APPLICATION)
-        response = state.lend.remote(report)
-        try:
-            reply: Reply = await response
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-        self._lending_state = state
+        reply: Reply = await self._state.call("lend", report, within_s=REPORT_TIMEOUT_S)
         return reply
 
     async def _follow_state(self) -> None:

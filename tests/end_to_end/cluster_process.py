@@ -9,9 +9,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import orjson
@@ -26,6 +25,8 @@ START_TIMEOUT_S = 600.0
 
 class ClusterProcess:
     """`text` is a baryon.yaml with PORT and DASHBOARD_PORT to be filled in."""
+
+    _connected: "ClassVar[ClusterProcess | None]" = None
 
     def __init__(self, text: str, gateway_processes: int = 1) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bn-", dir="/tmp"))
@@ -63,12 +64,22 @@ class ClusterProcess:
             )
             time.sleep(0.2)
 
-    @cached_property
+    @property
     def live(self) -> LiveState:
-        """A connection that is kept, so that state is asked at once. Ray allows one for each process."""
-        record = RunFolder(self.folder / "run").read()
-        assert record is not None
-        return LiveState(record.gcs_address).__enter__()
+        """A connection that is kept, so that state is asked at once. Ray allows one for each process: another ends."""
+        if ClusterProcess._connected is not self:
+            if ClusterProcess._connected is not None:
+                ClusterProcess._connected._disconnect()
+            record = RunFolder(self.folder / "run").read()
+            assert record is not None
+            self._live = LiveState(record.gcs_address).__enter__()
+            ClusterProcess._connected = self
+        return self._live
+
+    def _disconnect(self) -> None:
+        if ClusterProcess._connected is self:
+            self._live.__exit__()
+            ClusterProcess._connected = None
 
     def engine_logs(self) -> str:
         return "\n".join(path.read_text()[-2000:] for path in (self.folder / "run" / "logs").glob("*.log"))
@@ -109,11 +120,10 @@ class ClusterProcess:
 
     def stop(self) -> list[Member]:
         """Ctrl-C; what is left of the whole cluster ten seconds after the command returned."""
+        self._disconnect()
         if self.process.poll() is not None:
             return []
         tree = self.tree()
-        if "live" in vars(self):
-            self.live.__exit__()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(120)
         deadline_s = time.monotonic() + 10
@@ -122,7 +132,7 @@ class ClusterProcess:
         return [member for member in tree if is_alive(member)]
 
     def remove(self) -> None:
-        if hasattr(self, "process") and self.process.poll() is None:
+        if hasattr(self, "process"):
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

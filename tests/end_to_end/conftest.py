@@ -42,6 +42,15 @@ models:
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Tests with clusters of their own first: beside this one they would share two cores with its engines."""
+    items.sort(key=shares_the_cluster)
+
+
+def shares_the_cluster(item: pytest.Function) -> bool:
+    return "cluster" in item.fixturenames and not hasattr(item.module, "cluster")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ClusterProcess]:
     with running_cluster(MODELS) as process:
