@@ -194,15 +194,7 @@ GPU_USE = _exporter_gauge(
 BUILD = _exporter_gauge("baryon_build_info", "", ("version", "ray", "vllm", "python"), "1, with what runs here.")
 NODE = _exporter_gauge("baryon_node_info", "", ("node", "node_id", "address"), "1, with the names of this node.")
 EXPORTER_SECONDS = _exporter_gauge(
-    "baryon_exporter_scrape_seconds", "seconds", (), "What putting this very page together took."
-)
-EXPORTER_DROPPED = Metric(
-    "baryon_exporter_dropped_lines_total",
-    "counter",
-    "",
-    ("reason",),
-    "Lines of engines left out of a page.",
-    "exporter",
+    "baryon_exporter_scrape_seconds", "seconds", (), "What putting the page before this one together took."
 )
 
 BARYON: tuple[Metric, ...] = (
@@ -213,7 +205,7 @@ BARYON: tuple[Metric, ...] = (
     *(INDEX_ENTRIES, DESIRED, RUNNING, STARTING, LEAST, MOST, REASON, LOAD, FORECAST_LOAD, BEARABLE_LOAD),
     *(COLD_START, CHANGES, REPLICAS, OLDEST_START, REPLICA_FAILURES, SLO_TTFT, SLO_TPOT),
     *(REPLICA_UP, TENSOR_PARALLEL, KV_CACHE_TOKENS, GPU_MEMORY_USED, GPU_MEMORY, GPU_USE),
-    *(BUILD, NODE, EXPORTER_SECONDS, EXPORTER_DROPPED),
+    *(BUILD, NODE, EXPORTER_SECONDS),
 )
 
 
