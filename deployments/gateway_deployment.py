@@ -67,7 +67,7 @@ class GatewayDeployment:
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
         app = self._gateway.app
-        app.observers.insert(0, RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS)))
+        app.observers.append(RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS)))
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
         self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()

@@ -33,6 +33,7 @@ class ClusterProcess:
         self._gateway_processes = gateway_processes
         self.port = free_port()
         self.dashboard_port = free_port()
+        self.metrics_url = f"http://127.0.0.1:{free_port()}"
         self.environment = {**os.environ, "BARYON_RUN_DIR": str(self.folder / "run"), "PYTHONUNBUFFERED": "1"}
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = self.write_config(text)
@@ -45,6 +46,7 @@ class ClusterProcess:
         processes = gateway_processes or self._gateway_processes
         gateway = f"gateway: {{port: {self.port}, processes: {processes}, queue_max_waiting: 32}}\n"
         gateway += f"ray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
+        gateway += f"monitoring: {{port: {self.metrics_url.rpartition(':')[2]}}}\n"
         path.write_text(gateway + text)
         return path
 
