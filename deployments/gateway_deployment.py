@@ -36,6 +36,7 @@ DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
 METRICS_PERIOD_S = 5.0
 REPORT_TIMEOUT_S = 10.0
 FIRST_REPLICAS_TIMEOUT_S = 10.0
+LAST_SPANS_S = 5.0
 
 
 class GatewayDeployment:
@@ -48,6 +49,7 @@ class GatewayDeployment:
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
+        self._tracing: dict[str, Any] | None = None
         self._keyring, self._keys_are_known = Keyring(), asyncio.Event()
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
         self._state = StateCalls()
@@ -68,8 +70,23 @@ class GatewayDeployment:
         await self._first_replicas()
         await self._gateway.start(host, port)
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._gateway.settings = GatewaySettings(**user_config)
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        tracing = user_config["tracing"]
+        self._gateway.settings = GatewaySettings(**{k: v for k, v in user_config.items() if k != "tracing"})
+        if tracing != self._tracing:
+            self._tracing = tracing
+            await self._trace(tracing)
+
+    async def _trace(self, tracing: dict[str, Any] | None) -> None:
+        """OpenTelemetry takes memory and a thread, so it is loaded only where it is configured."""
+        app, before = self._gateway.app, self._gateway.app.tracing
+        app.tracing = None
+        if tracing is not None:
+            from deployments.gateway.tracing import OtlpTracing
+
+            app.tracing = OtlpTracing(app.routers.gateway_id, tracing["endpoint"], tracing["sample"])
+        if before is not None:
+            await asyncio.to_thread(before.close)
 
     def check_health(self) -> None:
         if not self._gateway.is_serving:
@@ -84,6 +101,9 @@ class GatewayDeployment:
         await self._drain()
         self._telling_usage.cancel()
         await self._usage.finish()
+        if self._gateway.app.tracing is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self._gateway.app.tracing.close), LAST_SPANS_S)
         self._following.cancel()
         self._following_keys.cancel()
         self._publishing.cancel()

@@ -62,6 +62,7 @@ class ReplicaSettings:
     store_folder: str
     log_folder: str
     engine_args: dict[str, Any] = field(default_factory=dict)
+    trace_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,7 @@ class Replica:
             kv_cache_bytes=self._kv_cache_bytes(folder),
             rank=rank_zero(settings.nodes_per_replica, free_port(settings.host)),
             engine_args=settings.engine_args,
+            trace_endpoint=settings.trace_endpoint,
         )
 
     def _kv_cache_bytes(self, folder: Path) -> int | None:
