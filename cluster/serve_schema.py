@@ -43,6 +43,7 @@ def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     return {
         "proxy_location": "Disabled",
         "http_options": {"host": "127.0.0.1"},
+        "logging_config": {"encoding": "JSON"},
         "applications": [
             _state(config, where),
             *(_model(model, config.tracing, where) for model in config.models),

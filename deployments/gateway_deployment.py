@@ -15,6 +15,7 @@ from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.request_log import log_request
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.borrower import Borrower
@@ -25,6 +26,7 @@ from deployments.gateway.usage_reporter import UsageReporter
 from deployments.key_follower import follow_keys
 from deployments.membership import Membership
 from deployments.router_metrics import RouterMetrics
+from deployments.serve_log import join_serves_log
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
 from deployments.state_calls import StateCalls
 
@@ -46,12 +48,14 @@ class GatewayDeployment:
         self, host: str, port: int, tls: dict[str, str] | None = None
     ) -> None:
         """`tls`: where the certificate and its key are."""
+        join_serves_log()
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
         self._tracing: dict[str, Any] | None = None
         self._keyring, self._keys_are_known = Keyring(), asyncio.Event()
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
+        self._gateway.app.observers.append(log_request)
         self._state = StateCalls()
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()

@@ -175,8 +175,8 @@ class GatewayApp:
             if not response.client_is_gone:
                 answer.fail(error)
         except Exception:
+            self._log_failure("request %s could not be handled", record)
             answer.fail(engine_error())
-            raise
         finally:
             self._end(record, response)
 
@@ -187,10 +187,13 @@ class GatewayApp:
             try:
                 observe(record)
             except Exception:
-                logger.exception("an observer failed on request %s", record.request_id)
+                self._log_failure("an observer failed on request %s", record)
         if self.tracing is not None:
             self.tracing.ended(record)
         self.recent.keep(record)
+
+    def _log_failure(self, what: str, record: RequestRecord) -> None:
+        logger.exception(what, record.request_id, extra={"request_id": record.request_id})
 
     def _card(self, name: str, tenant: Tenant) -> ModelCard:
         """Raises:
