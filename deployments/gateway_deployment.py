@@ -30,6 +30,7 @@ from deployments.membership import Membership
 from deployments.node_metrics import keep_metrics
 from deployments.router_metrics import RouterMetrics
 from deployments.serve_log import join_serves_log
+from deployments.serve_page_metrics import ServePageMetrics
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
 from deployments.state_calls import StateCalls
 from monitoring.label_slots import LabelSlots
@@ -150,11 +151,14 @@ class GatewayDeployment:
                     await self._replicas_changed.wait()
 
     async def _publish_metrics(self) -> None:
-        of_router, of_gateway = RouterMetrics(), GatewayMetrics()
+        app, of_router, of_gateway = self._gateway.app, RouterMetrics(), GatewayMetrics()
+        of_serve = ServePageMetrics(serve.get_replica_context().replica_id.unique_id)
+        app.observers.append(of_serve)
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
-            of_router.publish(self._gateway.app.routers)
-            of_gateway.publish(self._gateway.app)
+            of_router.publish(app.routers)
+            of_gateway.publish(app)
+            of_serve.publish(app, {model: application for application, model in self._applications.items()})
 
     async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
         await self._state.call("report_usage", gateway_id, batch, rows, within_s=REPORT_TIMEOUT_S)
