@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.vllm_page FILE`: the metrics that this vLLM has, made by its own logger with no engine."""
+"""`python -m tests.benchmarks.vllm_page FILE`: the metrics that this vLLM has, made by its own logger alone."""
 
 import sys
 from pathlib import Path
