@@ -24,7 +24,7 @@ START_TIMEOUT_S = 600.0
 
 
 class ClusterProcess:
-    """`text` is a baryon.yaml with PORT and DASHBOARD_PORT to be filled in; `always`: lines of each one written here."""
+    """`text` is a baryon.yaml without its ports; `always`: lines of every one that is written here."""
 
     _connected: "ClassVar[ClusterProcess | None]" = None
 
