@@ -15,6 +15,7 @@ from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.request_log import log_request
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.borrower import Borrower
@@ -25,6 +26,7 @@ from deployments.gateway.usage_reporter import UsageReporter
 from deployments.key_follower import follow_keys
 from deployments.membership import Membership
 from deployments.router_metrics import RouterMetrics
+from deployments.serve_log import join_serves_log
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
 from deployments.state_calls import StateCalls
 
@@ -36,6 +38,7 @@ DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
 METRICS_PERIOD_S = 5.0
 REPORT_TIMEOUT_S = 10.0
 FIRST_REPLICAS_TIMEOUT_S = 10.0
+LAST_SPANS_S = 5.0
 
 
 class GatewayDeployment:
@@ -45,11 +48,14 @@ class GatewayDeployment:
         self, host: str, port: int, tls: dict[str, str] | None = None
     ) -> None:
         """`tls`: where the certificate and its key are."""
+        join_serves_log()
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
+        self._tracing: dict[str, Any] | None = None
         self._keyring, self._keys_are_known = Keyring(), asyncio.Event()
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
+        self._gateway.app.observers.append(log_request)
         self._state = StateCalls()
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
@@ -68,8 +74,23 @@ class GatewayDeployment:
         await self._first_replicas()
         await self._gateway.start(host, port)
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._gateway.settings = GatewaySettings(**user_config)
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        tracing = user_config["tracing"]
+        self._gateway.settings = GatewaySettings(**{k: v for k, v in user_config.items() if k != "tracing"})
+        if tracing != self._tracing:
+            self._tracing = tracing
+            await self._trace(tracing)
+
+    async def _trace(self, tracing: dict[str, Any] | None) -> None:
+        """OpenTelemetry takes memory and a thread, so it is loaded only where it is configured."""
+        app, before = self._gateway.app, self._gateway.app.tracing
+        app.tracing = None
+        if tracing is not None:
+            from deployments.gateway.tracing import OtlpTracing
+
+            app.tracing = OtlpTracing(app.routers.gateway_id, tracing["endpoint"], tracing["sample"])
+        if before is not None:
+            await asyncio.to_thread(before.close)
 
     def check_health(self) -> None:
         if not self._gateway.is_serving:
@@ -84,6 +105,9 @@ class GatewayDeployment:
         await self._drain()
         self._telling_usage.cancel()
         await self._usage.finish()
+        if self._gateway.app.tracing is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self._gateway.app.tracing.close), LAST_SPANS_S)
         self._following.cancel()
         self._following_keys.cancel()
         self._publishing.cancel()

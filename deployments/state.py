@@ -21,6 +21,7 @@ from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
+from deployments.serve_log import join_serves_log
 from deployments.state_backup import backup
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
@@ -46,6 +47,7 @@ class State:
     """Model catalogue and start-up stages, with a version that gateways long-poll; replica counts."""
 
     def __init__(self, path: str) -> None:
+        join_serves_log()
         self._path = Path(path)
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from engine.simulated.block_manager import BLOCK_TOKENS
 from engine.simulated.profiles import Profile
 from engine.simulated.request_state import OutputProcessor, RequestState
-from engine.simulated.scheduler import Scheduler, Sequence
+from engine.simulated.scheduler import Scheduler, Sequence, Step
+from engine.simulated.timings import Timings
 from engine.simulated.words import block_hashes, count_tokens
 
 TTFT_BUCKETS_S = (
@@ -63,6 +64,7 @@ class Asked:
 
     sequences: list[Sequence]
     made: list[int]
+    timings: Timings
     is_prefilled: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -88,6 +90,7 @@ class SimulatedEngine:
                 self._work.clear()
                 await self._work.wait()
                 continue
+            self._note_scheduled(step)
             await asyncio.sleep(self._step_time.of(step.load) / 1000)
             self.counters.steps += 1
             self.counters.step_tokens += step.load.tokens
@@ -102,14 +105,15 @@ class SimulatedEngine:
             raise EngineFull
 
     async def generate(
-        self, request_id: str, prompt: str, lengths: Collection[int]
+        self, request_id: str, prompt: str, lengths: Collection[int], timings: Timings
     ) -> AsyncIterator[tuple[list[int], Sequence]]:
         """An answer of each of the `lengths`, in tokens. Yields how many more tokens of each there are, all that were
         made since the last time, with the first sequence. Leaving early aborts the request and frees its blocks.
+        `timings` are filled in.
         """
         hashes = block_hashes(prompt, BLOCK_TOKENS)
         sequences = [Sequence(request_id, count_tokens(prompt), length, hashes) for length in lengths]
-        asked = Asked(sequences, [0] * len(sequences))
+        asked = Asked(sequences, [0] * len(sequences), timings)
         self.counters.requests += 1
         self.counters.prefix_queries += sequences[0].prompt_tokens
         self._requests += 1
@@ -143,6 +147,11 @@ class SimulatedEngine:
             left -= sum(made)
             yield made
 
+    def _note_scheduled(self, step: Step) -> None:
+        for sequence, _ in step.chunks:
+            if not sequence.generated:
+                self._asked[sequence][0].timings.scheduled()
+
     def _count_token(self, sequence: Sequence) -> None:
         """A prompt counts with its first token, and once for all answers to it."""
         asked, index = self._asked[sequence]
@@ -150,5 +159,6 @@ class SimulatedEngine:
             asked.is_prefilled = True
             self.counters.prompt_tokens += sequence.prompt_tokens
         self.counters.generation_tokens += 1
+        asked.timings.got_token()
         asked.made[index] += 1
         asked.news.set()
