@@ -201,6 +201,12 @@ class RayConfig(Section):
     max_gpus: int | None = Field(None, ge=0)
 
 
+class MonitoringConfig(Section):
+    """`port`: where each node's exporter listens, on loopback where the gateways do; 0: no exporters."""
+
+    port: int = Field(9464, ge=0, le=65535)
+
+
 class BaryonConfig(Section):
     """The whole file."""
 
@@ -208,6 +214,7 @@ class BaryonConfig(Section):
     models: list[ModelConfig]
     state: StateConfig = StateConfig()
     ray: RayConfig = RayConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "BaryonConfig":

@@ -33,6 +33,11 @@ class Surroundings:
     largest_node_gpus: float
     changed_by: str = "unknown"
 
+    @property
+    def metrics_folder(self) -> Path:
+        """Where processes keep what they count, on each node's own disk."""
+        return self.state_path.with_name("metrics")
+
 
 def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     """A document for `ServeDeploySchema`. An application that is left out is deleted by Serve.
@@ -46,7 +51,7 @@ def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
         "applications": [
             _state(config, where),
             *(_model(model, where) for model in config.models),
-            _gateway(config),
+            _gateway(config, where),
         ],
     }
 
@@ -63,7 +68,7 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
         "name": "state",
         "import_path": "deployments.applications:state",
         "route_prefix": None,
-        "args": {"path": str(config.state.path or where.state_path)},
+        "args": {"path": str(config.state.path or where.state_path), "metrics_folder": str(where.metrics_folder)},
         "deployments": [
             {
                 "name": "State",
@@ -76,6 +81,7 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                     "models": [_card(model, where) for model in config.models],
                     "gateway": without_secrets(config.gateway.model_dump(mode="json")),
                     "changed_by": where.changed_by,
+                    "exporters": {"host": config.gateway.host, "port": config.monitoring.port},
                     "limits": {
                         "max_gpus": config.ray.max_gpus,
                         "reserved_cpus": SMALL_CPUS * (config.gateway.processes + 1),
@@ -106,7 +112,7 @@ def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
     }
 
 
-def _gateway(config: BaryonConfig) -> dict[str, Any]:
+def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     gateway = config.gateway
     return {
         "name": "gateway",
@@ -115,6 +121,7 @@ def _gateway(config: BaryonConfig) -> dict[str, Any]:
         "args": {
             "host": gateway.host,
             "port": gateway.port,
+            "metrics_folder": str(where.metrics_folder),
             "tls": {name: str(path.absolute()) for name, path in gateway.tls} if gateway.tls else None,
         },
         "deployments": [

@@ -15,6 +15,7 @@ from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.request_metrics import RequestMetrics
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.borrower import Borrower
@@ -22,18 +23,22 @@ from deployments.gateway.tenants.keyring import Keyring
 from deployments.gateway.tenants.lease import Reply, Report
 from deployments.gateway.usage_counts import Row
 from deployments.gateway.usage_reporter import UsageReporter
+from deployments.gateway_metrics import GatewayMetrics
 from deployments.key_follower import follow_keys
 from deployments.membership import Membership
+from deployments.node_metrics import keep_metrics
 from deployments.router_metrics import RouterMetrics
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
 from deployments.state_calls import StateCalls
+from monitoring.label_slots import LabelSlots
 
 logger = logging.getLogger(__name__)
 
 STATE_RETRY_S = 1.0
 LONGEST_ANSWER_S = 60.0
 DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
-METRICS_PERIOD_S = 5.0
+METRICS_PERIOD_S = 2.0
+TENANTS, KNOWN_TENANTS = "tenants.jsonl", 400
 REPORT_TIMEOUT_S = 10.0
 FIRST_REPLICAS_TIMEOUT_S = 10.0
 
@@ -42,9 +47,10 @@ class GatewayDeployment:
     """Owns its listening socket; Serve starts it, watches it and drains it, and no request passes through Serve."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, host: str, port: int, tls: dict[str, str] | None = None
+        self, host: str, port: int, metrics_folder: str, tls: dict[str, str] | None = None
     ) -> None:
         """`tls`: where the certificate and its key are."""
+        self._files = keep_metrics(metrics_folder)
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
@@ -61,6 +67,7 @@ class GatewayDeployment:
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
         app = self._gateway.app
+        app.observers.insert(0, RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS)))
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
         self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
@@ -119,10 +126,11 @@ class GatewayDeployment:
                     await self._replicas_changed.wait()
 
     async def _publish_metrics(self) -> None:
-        metrics = RouterMetrics()
+        of_router, of_gateway = RouterMetrics(), GatewayMetrics()
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
-            metrics.publish(self._gateway.app.routers)
+            of_router.publish(self._gateway.app.routers)
+            of_gateway.publish(self._gateway.app)
 
     async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
         await self._state.call("report_usage", gateway_id, batch, rows, within_s=REPORT_TIMEOUT_S)

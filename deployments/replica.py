@@ -111,6 +111,7 @@ class Replica:
             "max_model_len": self._max_model_len,
             "max_in_flight": self._settings.max_in_flight,
             "kv_cache_tokens": self._kv_cache_tokens,
+            "tensor_parallel_size": self._settings.tensor_parallel_size,
         }
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:

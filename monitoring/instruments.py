@@ -1,6 +1,6 @@
 """What a process counts with: prometheus-client's own, made from the registry's words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -37,3 +37,19 @@ def exact(amount: float) -> float:
     none is ever a last digit less than before, which Prometheus would take for a counter that began anew.
     """
     return round(amount * EXACT) / EXACT
+
+
+class GaugeRows:
+    """A gauge whose labels come and go. One that has gone is 0: in the files of a process nothing is taken back."""
+
+    def __init__(self, metric: Metric, registry: CollectorRegistry | None) -> None:
+        self._gauge = gauge(metric, registry)
+        self._shown: frozenset[tuple[str, ...]] = frozenset()
+
+    def show(self, rows: Mapping[tuple[str, ...], float]) -> None:
+        """By the values of the labels."""
+        for gone in self._shown - rows.keys():
+            self._gauge.labels(*gone).set(0)
+        for labels, value in rows.items():
+            self._gauge.labels(*labels).set(value)
+        self._shown |= rows.keys()

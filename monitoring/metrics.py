@@ -59,14 +59,14 @@ TPOT = _class_histogram(
     "baryon_request_tpot_seconds", "Time per output token of a request: (E2E - TTFT) / (output - 1).", PER_TOKEN_S
 )
 ITL = _class_histogram("baryon_request_itl_seconds", "Between two pieces of a stream as they pass.", PER_TOKEN_S)
-E2E = _class_histogram("baryon_request_e2e_seconds", "From a request's arrival to the end of its answer.")
+E2E = _class_histogram("baryon_request_e2e_seconds", "From a request's arrival to the end of its whole answer.")
 QUEUE = _class_histogram("baryon_request_queue_seconds", "A request's wait at the gateway for a replica.")
 ROUTING = _class_histogram("baryon_request_routing_seconds", "Choosing the replica.", DECISION_S)
 STAGES = _gateway_counter(
     "baryon_request_stage_seconds_total",
     "seconds",
     ("model", "stage"),
-    "Where the time of requests went: auth, queue, route, connect, engine_queue, prefill, decode.",
+    "Where requests' time went, as in `Server-Timing`: auth, read, queue, route, connect, engine_queue, prefill, ….",
 )
 REQUESTS = _gateway_counter(
     "baryon_requests_total", "requests", (*CLASS, "outcome", "status"), "Requests that ended, and how."
