@@ -1,7 +1,6 @@
 """The simulated engine's loop: takes a step, lets its time pass, hands out the tokens."""
 
 import asyncio
-import bisect
 import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
@@ -9,29 +8,9 @@ from dataclasses import dataclass, field
 from engine.simulated.block_manager import BLOCK_TOKENS
 from engine.simulated.profiles import Profile
 from engine.simulated.request_state import OutputProcessor, RequestState
-from engine.simulated.scheduler import Scheduler, Sequence
+from engine.simulated.scheduler import Scheduler, Sequence, Step
+from engine.simulated.timings import RequestTimes, Timings
 from engine.simulated.words import block_hashes, count_tokens
-
-TTFT_BUCKETS_S = (
-    0.001,
-    0.005,
-    0.01,
-    0.02,
-    0.04,
-    0.06,
-    0.08,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-    2.5,
-    5.0,
-    7.5,
-    10.0,
-    20.0,
-    60.0,
-)
 
 
 class EngineFull(Exception):
@@ -42,19 +21,10 @@ class EngineFull(Exception):
 class Counters:
     """Totals since the start, by vLLM's own metric names."""
 
-    steps: int = 0
-    step_tokens: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
     prefix_queries: int = 0
     prefix_hits: int = 0
-    requests: int = 0
-    first_token_s: float = 0.0
-    first_tokens_by_bucket: list[int] = field(default_factory=lambda: [0] * (len(TTFT_BUCKETS_S) + 1))
-
-    def count_first_token(self, after_s: float) -> None:
-        self.first_token_s += after_s
-        self.first_tokens_by_bucket[bisect.bisect_left(TTFT_BUCKETS_S, after_s)] += 1
 
 
 @dataclass(slots=True)
@@ -63,6 +33,7 @@ class Asked:
 
     sequences: list[Sequence]
     made: list[int]
+    times: RequestTimes
     is_prefilled: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -72,6 +43,7 @@ class SimulatedEngine:
 
     def __init__(self, profile: Profile, max_queued: int, max_batched_tokens: int, max_sequences: int) -> None:
         self.counters = Counters()
+        self.timings = Timings()
         self.scheduler = Scheduler(profile.kv_capacity_tokens, max_batched_tokens, max_sequences)
         self.output_processor = OutputProcessor()
         self._step_time = profile.step_time
@@ -88,11 +60,12 @@ class SimulatedEngine:
                 self._work.clear()
                 await self._work.wait()
                 continue
+            self._begin(step)
             await asyncio.sleep(self._step_time.of(step.load) / 1000)
-            self.counters.steps += 1
-            self.counters.step_tokens += step.load.tokens
+            self.timings.step_tokens.observe(step.load.tokens)
+            now_s = time.perf_counter()
             for sequence in self.scheduler.finish_step(step):
-                self._count_token(sequence)
+                self._count_token(sequence, now_s)
 
     def check_room(self) -> None:
         """Raises:
@@ -109,8 +82,7 @@ class SimulatedEngine:
         """
         hashes = block_hashes(prompt, BLOCK_TOKENS)
         sequences = [Sequence(request_id, count_tokens(prompt), length, hashes) for length in lengths]
-        asked = Asked(sequences, [0] * len(sequences))
-        self.counters.requests += 1
+        asked = Asked(sequences, [0] * len(sequences), RequestTimes(time.perf_counter()))
         self.counters.prefix_queries += sequences[0].prompt_tokens
         self._requests += 1
         for index, sequence in enumerate(sequences):
@@ -124,13 +96,15 @@ class SimulatedEngine:
                 yield made, sequences[0]
         finally:
             self._requests -= 1
+            is_whole = all(sequence.is_finished for sequence in sequences)
+            self.timings.end(asked.times, time.perf_counter(), is_whole=is_whole)
             for index, sequence in enumerate(sequences):
                 self._asked.pop(sequence, None)
                 self.output_processor.request_states.pop(f"{index}_{request_id}", None)
                 self.scheduler.abort(sequence)
 
     async def _made(self, asked: Asked) -> AsyncIterator[list[int]]:
-        left, began_s = sum(sequence.output_tokens for sequence in asked.sequences), time.perf_counter()
+        left = sum(sequence.output_tokens for sequence in asked.sequences)
         is_first = True
         while left:
             await asked.news.wait()
@@ -138,14 +112,21 @@ class SimulatedEngine:
             made, asked.made = asked.made, [0] * len(asked.made)
             if is_first:
                 is_first = False
-                self.counters.count_first_token(time.perf_counter() - began_s)
                 self.counters.prefix_hits += asked.sequences[0].cached_tokens
             left -= sum(made)
             yield made
 
-    def _count_token(self, sequence: Sequence) -> None:
+    def _begin(self, step: Step) -> None:
+        for sequence, _ in step.chunks:
+            times = self._asked[sequence][0].times
+            if times.in_batch_s is None:
+                times.in_batch_s = time.perf_counter()
+
+    def _count_token(self, sequence: Sequence, now_s: float) -> None:
         """A prompt counts with its first token, and once for all answers to it."""
         asked, index = self._asked[sequence]
+        if index == 0:
+            self.timings.token(asked.times, now_s)
         if not asked.is_prefilled:
             asked.is_prefilled = True
             self.counters.prompt_tokens += sequence.prompt_tokens
