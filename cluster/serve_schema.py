@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.audited import without_secrets
-from cluster.config import BaryonConfig, ModelConfig, application_name
+from cluster.config import BaryonConfig, ModelConfig, TracingConfig, application_name
 from cluster.placement import nodes_per_replica, replica_resources, replica_shape
 from engine.launch import Device
 
@@ -48,9 +48,10 @@ def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     return {
         "proxy_location": "Disabled",
         "http_options": {"host": "127.0.0.1"},
+        "logging_config": {"encoding": "JSON"},
         "applications": [
             _state(config, where),
-            *(_model(model, where) for model in config.models),
+            *(_model(model, config.tracing, where) for model in config.models),
             _gateway(config, where),
         ],
     }
@@ -134,13 +135,16 @@ def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
                 "max_surge_percent": 100,
-                "user_config": gateway.model_dump(exclude={"host", "port", "processes", "tls"}),
+                "user_config": {
+                    **gateway.model_dump(exclude={"host", "port", "processes", "tls"}),
+                    "tracing": config.tracing.model_dump() if config.tracing else None,
+                },
             }
         ],
     }
 
 
-def _model(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
+def _model(model: ModelConfig, tracing: TracingConfig | None, where: Surroundings) -> dict[str, Any]:
     device = device_of(model, where.auto_device)
     nodes = nodes_per_replica(model, device, where.largest_node_gpus)
     resources = replica_resources(model, device, nodes)
@@ -148,7 +152,11 @@ def _model(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
         "name": application_name(model.name),
         "import_path": "deployments.applications:model",
         "route_prefix": None,
-        "args": {**_replica_settings(model, device, where), "nodes_per_replica": nodes},
+        "args": {
+            **_replica_settings(model, device, where),
+            "nodes_per_replica": nodes,
+            "trace_endpoint": tracing.endpoint if tracing else None,
+        },
         "deployments": [
             {
                 "name": "Replica",

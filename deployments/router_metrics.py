@@ -42,6 +42,6 @@ class RouterMetrics:
             for field, total in asdict(known.router.accuracy).items():
                 more = total - self._told.get((model, field), 0.0)
                 self._told[model, field] = total
+                self._counters[field].labels(model).inc(exact(more * COUNTED[field][1]))
                 if more > 0:
-                    self._counters[field].labels(model).inc(exact(more * COUNTED[field][1]))
                     self._rays[field].inc(more, {"model": model})

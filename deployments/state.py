@@ -25,6 +25,7 @@ from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
+from deployments.serve_log import join_serves_log
 from deployments.state_backup import backup
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
@@ -51,6 +52,7 @@ class State:
     """Model catalogue and start-up stages, with a version that gateways long-poll; replica counts."""
 
     def __init__(self, path: str, metrics_folder: str) -> None:
+        join_serves_log()
         self._files = keep_metrics(metrics_folder)
         self._metrics_folder = metrics_folder
         self._fleet = ExporterFleet()

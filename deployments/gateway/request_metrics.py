@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
@@ -59,12 +60,30 @@ class ClassMetrics:
     """Of one model and priority."""
 
     def __init__(self, known: Instruments, model: str, priority: str) -> None:
-        labels = (model, priority)
+        self._known, self._labels = known, (model, priority)
         self.requests: Kept[tuple[str, int], Counter] = Kept(
-            lambda ended: known.requests.labels(*labels, ended[0], str(ended[1]))
+            lambda ended: known.requests.labels(model, priority, ended[0], str(ended[1]))
         )
-        self.stages: Kept[str, Counter] = Kept(lambda stage: known.stages.labels(model, stage))
         self.shed: Kept[str, Counter] = Kept(lambda reason: known.shed.labels(model, reason))
+
+    @cached_property
+    def served(self) -> "ServedMetrics":
+        return ServedMetrics(self._known, *self._labels)
+
+    def ended(self, record: RequestRecord) -> None:
+        self.requests[record.outcome, record.status].inc()
+        if record.status == UNAVAILABLE:
+            self.shed[record.error_code].inc()
+        if record.replica or record.slo_met is not None:
+            self.served.ended(record)
+
+
+class ServedMetrics:
+    """Of those requests that a replica took or should have taken."""
+
+    def __init__(self, known: Instruments, model: str, priority: str) -> None:
+        labels = (model, priority)
+        self.stages: Kept[str, Counter] = Kept(lambda stage: known.stages.labels(model, stage))
         self.failovers = known.failovers.labels(model)
         self.e2e = known.e2e.labels(*labels)
         self.queue = known.queue.labels(*labels)
@@ -77,9 +96,6 @@ class ClassMetrics:
         self.itl = known.itl.labels(*labels)
 
     def ended(self, record: RequestRecord) -> None:
-        self.requests[record.outcome, record.status].inc()
-        if record.status == UNAVAILABLE:
-            self.shed[record.error_code].inc()
         if record.slo_met is not None:
             self.slo_requests.inc()
             if record.slo_met:

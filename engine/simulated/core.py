@@ -1,15 +1,15 @@
 """The simulated engine's loop: takes a step, lets its time pass, hands out the tokens."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 
 from engine.simulated.block_manager import BLOCK_TOKENS
+from engine.simulated.latencies import Latencies
 from engine.simulated.profiles import Profile
 from engine.simulated.request_state import OutputProcessor, RequestState
 from engine.simulated.scheduler import Scheduler, Sequence, Step
-from engine.simulated.timings import RequestTimes, Timings
+from engine.simulated.timings import Timings
 from engine.simulated.words import block_hashes, count_tokens
 
 
@@ -21,10 +21,13 @@ class EngineFull(Exception):
 class Counters:
     """Totals since the start, by vLLM's own metric names."""
 
+    steps: int = 0
+    step_tokens: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
     prefix_queries: int = 0
     prefix_hits: int = 0
+    requests: int = 0
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class Asked:
 
     sequences: list[Sequence]
     made: list[int]
-    times: RequestTimes
+    timings: Timings
     is_prefilled: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -43,7 +46,7 @@ class SimulatedEngine:
 
     def __init__(self, profile: Profile, max_queued: int, max_batched_tokens: int, max_sequences: int) -> None:
         self.counters = Counters()
-        self.timings = Timings()
+        self.latencies = Latencies()
         self.scheduler = Scheduler(profile.kv_capacity_tokens, max_batched_tokens, max_sequences)
         self.output_processor = OutputProcessor()
         self._step_time = profile.step_time
@@ -60,12 +63,12 @@ class SimulatedEngine:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            self._begin(step)
+            self._note_scheduled(step)
             await asyncio.sleep(self._step_time.of(step.load) / 1000)
-            self.timings.step_tokens.observe(step.load.tokens)
-            now_s = time.perf_counter()
+            self.counters.steps += 1
+            self.counters.step_tokens += step.load.tokens
             for sequence in self.scheduler.finish_step(step):
-                self._count_token(sequence, now_s)
+                self._count_token(sequence)
 
     def check_room(self) -> None:
         """Raises:
@@ -75,14 +78,16 @@ class SimulatedEngine:
             raise EngineFull
 
     async def generate(
-        self, request_id: str, prompt: str, lengths: Collection[int]
+        self, request_id: str, prompt: str, lengths: Collection[int], timings: Timings
     ) -> AsyncIterator[tuple[list[int], Sequence]]:
         """An answer of each of the `lengths`, in tokens. Yields how many more tokens of each there are, all that were
         made since the last time, with the first sequence. Leaving early aborts the request and frees its blocks.
+        `timings` are filled in.
         """
         hashes = block_hashes(prompt, BLOCK_TOKENS)
         sequences = [Sequence(request_id, count_tokens(prompt), length, hashes) for length in lengths]
-        asked = Asked(sequences, [0] * len(sequences), RequestTimes(time.perf_counter()))
+        asked = Asked(sequences, [0] * len(sequences), timings)
+        self.counters.requests += 1
         self.counters.prefix_queries += sequences[0].prompt_tokens
         self._requests += 1
         for index, sequence in enumerate(sequences):
@@ -96,8 +101,6 @@ class SimulatedEngine:
                 yield made, sequences[0]
         finally:
             self._requests -= 1
-            is_whole = all(sequence.is_finished for sequence in sequences)
-            self.timings.end(asked.times, time.perf_counter(), is_whole=is_whole)
             for index, sequence in enumerate(sequences):
                 self._asked.pop(sequence, None)
                 self.output_processor.request_states.pop(f"{index}_{request_id}", None)
@@ -114,22 +117,24 @@ class SimulatedEngine:
                 is_first = False
                 self.counters.prefix_hits += asked.sequences[0].cached_tokens
             left -= sum(made)
+            if not left:
+                self.latencies.ended(asked.timings)
             yield made
 
-    def _begin(self, step: Step) -> None:
+    def _note_scheduled(self, step: Step) -> None:
         for sequence, _ in step.chunks:
-            times = self._asked[sequence][0].times
-            if times.in_batch_s is None:
-                times.in_batch_s = time.perf_counter()
+            if not sequence.generated:
+                self._asked[sequence][0].timings.scheduled()
 
-    def _count_token(self, sequence: Sequence, now_s: float) -> None:
+    def _count_token(self, sequence: Sequence) -> None:
         """A prompt counts with its first token, and once for all answers to it."""
         asked, index = self._asked[sequence]
-        if index == 0:
-            self.timings.token(asked.times, now_s)
         if not asked.is_prefilled:
             asked.is_prefilled = True
             self.counters.prompt_tokens += sequence.prompt_tokens
         self.counters.generation_tokens += 1
+        before_s = asked.timings.last_token_s
+        asked.timings.got_token()
+        self.latencies.got_token(asked.timings, before_s)
         asked.made[index] += 1
         asked.news.set()

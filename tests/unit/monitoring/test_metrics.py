@@ -5,7 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from engine.simulated.core import SimulatedEngine
+from engine.simulated.metrics_text import metrics_text
+from engine.simulated.profiles import get_profile
 from monitoring.metrics import BARYON, VLLM, Metric
 
 SUFFIXES = {"seconds": "_seconds", "tokens": "_tokens", "bytes": "_bytes", "ratio": "_ratio"}
@@ -45,3 +49,9 @@ def test_the_installed_vllm_makes_each_metric_that_we_use(metric: Metric) -> Non
     source = (Path(found.origin).parent / "v1/metrics/loggers.py").read_text()
     name = metric.name if metric.kind == "histogram" else metric.name.removesuffix("_total")
     assert f'"{name}"' in source or f'name="{name}"' in source
+
+
+def test_the_simulated_engine_has_all_of_them_too() -> None:
+    engine = SimulatedEngine(get_profile("instant"), 8, 8192, 8)
+    families = text_string_to_metric_families(metrics_text(engine, "m"))
+    assert {metric.name.removesuffix("_total") for metric in VLLM} <= {f.name.removesuffix("_total") for f in families}
