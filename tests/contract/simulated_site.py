@@ -16,8 +16,13 @@ from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.request_metrics import RequestMetrics
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.bins import Moment
+from deployments.gateway.tenants.borrower import Borrower
+from deployments.gateway.tenants.lease import Reply, Report
+from deployments.gateway.tenants.spending import system_moment
 from deployments.gateway.tenants.tenant import Limits, Tenant
 from deployments.gateway_metrics import GatewayMetrics
+from deployments.lender import LISTENS_S, Lender
 from deployments.router_metrics import RouterMetrics
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
@@ -44,8 +49,8 @@ async def simulated_site(folder: Path) -> AsyncIterator[str]:
     profile = get_profile("llama-3.1-8b-h100-tp1")
     engine = SimulatedEngine(profile, 256, 2048, 64)
     exporter = Exporter(registry, NodeNames("here", "ab12", "127.0.0.1"), BUILD)  # type: ignore[arg-type]
-    acme, barred = new_key(), new_key()
-    tenants = {acme: Tenant("acme"), barred: Tenant("barred", Limits(requests_per_minute=0))}
+    acme, limited = new_key(), new_key()
+    tenants = {acme: Tenant("acme"), limited: Tenant("limited", Limits(requests_per_minute=1))}
     replicas, catalogue = ReplicaTable(), Catalogue()
     catalogue.replace(
         {MODEL: ModelCard(MODEL, "simulated"), NOT_READY: ModelCard(NOT_READY, "simulated", not_ready="it starts")}
@@ -62,10 +67,11 @@ async def simulated_site(folder: Path) -> AsyncIterator[str]:
         replicas.update(MODEL, [ReplicaInfo("r0", url, "none", max_in_flight=64, max_model_len=4096), lost])
         await gateway.start("127.0.0.1", 0)
         tasks = [
-            asyncio.create_task(_ask(gateway.bound_port, acme, barred)),
+            asyncio.create_task(_ask(gateway.bound_port, acme, limited)),
             asyncio.create_task(_publish(gateway, registry)),
             asyncio.create_task(_scale(folder, registry)),
             asyncio.create_task(engine.run()),
+            asyncio.create_task(_lend(gateway)),
         ]
         try:
             yield f"127.0.0.1:{exporter_port}"
@@ -93,14 +99,14 @@ async def served(app: Starlette) -> AsyncIterator[int]:
         await serving
 
 
-async def _ask(port: int, acme: str, barred: str) -> None:
+async def _ask(port: int, acme: str, limited: str) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         for turn in itertools.count():
             await asyncio.gather(
                 _chat(client, acme, MODEL, turn, stream=True),
                 _chat(client, acme, MODEL, turn, stream=False),
                 _chat(client, acme, NOT_READY, turn, stream=False),
-                _chat(client, barred, MODEL, turn, stream=False),
+                _chat(client, limited, MODEL, turn, stream=False),
                 _chat(client, "wrong", MODEL, turn, stream=False),
             )
             await asyncio.sleep(ASK_EVERY_S)
@@ -118,6 +124,17 @@ async def _publish(gateway: Gateway, registry: CollectorRegistry) -> None:
         of_router.publish(gateway.app.routers)
         of_gateway.publish(gateway.app)
         await asyncio.sleep(PUBLISH_EVERY_S)
+
+
+async def _lend(gateway: Gateway) -> None:
+    """State as the limits' owner."""
+    now = system_moment()
+    lender = Lender("epoch", Moment(now.now_s - LISTENS_S, now.day), lambda day, key: {})
+
+    async def lend(report: Report) -> Reply:
+        return lender.exchange(report, system_moment())
+
+    await Borrower(gateway.app.spending, lend).run()
 
 
 async def _scale(folder: Path, registry: CollectorRegistry) -> None:

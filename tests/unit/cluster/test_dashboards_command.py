@@ -33,7 +33,7 @@ def test_addresses_are_filled_in(exported: Path) -> None:
     source = yaml.safe_load((exported / "provisioning/datasources/baryon.yaml").read_text())["datasources"][0]
     assert (source["type"], source["url"]) == ("prometheus", "http://prom:9090")
     scrape = yaml.safe_load((exported / "prometheus.yaml").read_text())["scrape_configs"][0]
-    assert scrape["http_sd_configs"] == [{"url": "http://node:9464/sd"}]
+    assert scrape["http_sd_configs"] == [{"url": "http://node:9464/sd", "refresh_interval": "30s"}]
     alerts = (exported / "alerts/baryon.yaml").read_text()
     assert "runbook_url: https://wiki/runbook#baryonenginestuck" in alerts
     assert "${" not in (exported / "provisioning/dashboards/baryon.yaml").read_text().replace("#", "")
