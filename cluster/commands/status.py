@@ -79,6 +79,8 @@ def _application(name: str, details: dict[str, Any]) -> dict[str, Any]:
 
 def _print(document: dict[str, Any]) -> None:
     console.print(f"endpoint {document['endpoint']}   dashboard {document['dashboard']}   config {document['config']}")
+    for exporter in document["exporters"]:
+        console.print(f"metrics  http://{exporter['address']}/metrics ({exporter['node']})")
     if document["state_is_away"]:
         console.print("[yellow]the state deployment is away; gateways serve from their last snapshot[/yellow]")
     table = Table(
