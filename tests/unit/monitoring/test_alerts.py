@@ -37,7 +37,7 @@ def test_prometheus_reads_the_rules() -> None:
 
 
 @needs_promtool
-@pytest.mark.parametrize("alert", NAMES)
+@pytest.mark.parametrize("alert", [pytest.param(n, marks=pytest.mark.slow) if "Burn" in n else n for n in NAMES])
 def test_it_fires_when_it_should_and_is_silent_when_not(alert: str) -> None:
     promtool("test", "rules", CASES / f"{alert}.yaml")
 
