@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from monitoring.dashboards import DASHBOARDS
 from tests.unit.monitoring.promql_names import OF_PROMETHEUS, metric_of, named_in, unknown_in
 
 ROOT = Path(__file__).parents[3]
@@ -80,8 +81,6 @@ def test_the_runbook_says_what_it_means_how_to_look_and_what_to_do(alert: str) -
 
 
 def test_the_runbook_names_panels_that_exist() -> None:
-    from monitoring.dashboards import DASHBOARDS
-
     titles = {dashboard.title.removeprefix("Baryon: "): {p.title for p in dashboard.panels} for dashboard in DASHBOARDS}
     named = re.findall(r"panel \"([^\"]+)\" \((\w[\w ]+)\)", RUNBOOK)
     assert named
