@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.audited import without_secrets
-from cluster.config import BaryonConfig, ModelConfig, application_name
+from cluster.config import BaryonConfig, GatewayConfig, ModelConfig, application_name
 from cluster.placement import nodes_per_replica, replica_resources, replica_shape
 from engine.launch import Device
 
@@ -17,6 +17,7 @@ HEALTH_CHECK_PERIOD_S = 1.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
 GATEWAY_DRAIN_S = 145.0
 STOP_MARGIN_S = 20.0
+NEEDS_A_NEW_GATEWAY = {"host", "port", "processes", "tls", "admin_host", "admin_port"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
         "applications": [
             _state(config, where),
             *(_model(model, where) for model in config.models),
-            _gateway(config),
+            _gateway(config.gateway, where),
         ],
     }
 
@@ -106,8 +107,8 @@ def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
     }
 
 
-def _gateway(config: BaryonConfig) -> dict[str, Any]:
-    gateway = config.gateway
+def _gateway(gateway: GatewayConfig, where: Surroundings) -> dict[str, Any]:
+    admin = {"host": gateway.admin_host, "port": gateway.admin_port, "private_host": where.engine_host}
     return {
         "name": "gateway",
         "import_path": "deployments.applications:gateway",
@@ -116,6 +117,7 @@ def _gateway(config: BaryonConfig) -> dict[str, Any]:
             "host": gateway.host,
             "port": gateway.port,
             "tls": {name: str(path.absolute()) for name, path in gateway.tls} if gateway.tls else None,
+            "admin": admin if gateway.admin_port else None,
         },
         "deployments": [
             {
@@ -127,7 +129,7 @@ def _gateway(config: BaryonConfig) -> dict[str, Any]:
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
                 "max_surge_percent": 100,
-                "user_config": gateway.model_dump(exclude={"host", "port", "processes", "tls"}),
+                "user_config": gateway.model_dump(exclude=NEEDS_A_NEW_GATEWAY),
             }
         ],
     }

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 
 from cluster.autoscaler.demand import Demand
+from deployments.admin.admin_port import AdminAddress, AdminPort
+from deployments.admin_calls import AdminCalls
 from deployments.catalogue_view import model_cards
 from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
@@ -42,15 +45,16 @@ class GatewayDeployment:
     """Owns its listening socket; Serve starts it, watches it and drains it, and no request passes through Serve."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, host: str, port: int, tls: dict[str, str] | None = None
+        self, host: str, port: int, tls: dict[str, str] | None = None, admin: dict[str, Any] | None = None
     ) -> None:
-        """`tls`: where the certificate and its key are."""
+        """`tls`: where the certificate and its key are. `admin`: an `AdminAddress`."""
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
         self._keyring, self._keys_are_known = Keyring(), asyncio.Event()
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
         self._state = StateCalls()
+        self._admin = self._admin_port() if admin is not None else None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
@@ -67,6 +71,8 @@ class GatewayDeployment:
         await self._keys_are_known.wait()
         await self._first_replicas()
         await self._gateway.start(host, port)
+        if self._admin is not None:
+            await self._admin.start(AdminAddress(**admin or {}))
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._gateway.settings = GatewaySettings(**user_config)
@@ -91,8 +97,15 @@ class GatewayDeployment:
         self._borrowing.cancel()
         await self._membership.close()
 
+    def _admin_port(self) -> AdminPort:
+        node_id = ray.get_runtime_context().get_node_id()
+        gateway = self._gateway
+        return AdminPort(gateway.app, self._replicas, lambda: gateway.settings, AdminCalls(self._state), node_id)
+
     async def _drain(self) -> None:
         """A connection whose answer had begun may bring one request more, which gets as long as that one had."""
+        if self._admin is not None:
+            await self._admin.close()
         cut = await self._gateway.drain(DRAIN_DEADLINE_S)
         if cut:
             logger.warning("%d connections are cut: they did not finish in %g s", cut, DRAIN_DEADLINE_S)
@@ -155,4 +168,6 @@ class GatewayDeployment:
         self._catalogue.replace(model_cards(snapshot))
         self._gateway.keep_models(self._applications.values())
         self._membership.watch(frozenset(self._applications))
+        if self._admin is not None:
+            self._admin.know(snapshot)
         self._first_snapshot.set()
