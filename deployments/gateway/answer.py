@@ -6,6 +6,7 @@ import orjson
 
 from deployments.gateway.errors import ANTHROPIC_ROUTE, GatewayError
 from deployments.gateway.http_server import Header, Headers, Response
+from deployments.gateway.request_record import RequestRecord
 
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 JSON = (b"content-type", b"application/json")
@@ -16,12 +17,15 @@ class Answer:
 
     The head of a stream may have gone long before that, with comments that say what is waited for. What goes wrong
     after a stream's head is an event, followed by the end without the terminator: the answer is not whole.
+
+    The head says where the time went until it left, by `Server-Timing`.
     """
 
-    __slots__ = ("_headers", "_is_event_stream", "_path", "has_begun", "response")
+    __slots__ = ("_headers", "_is_event_stream", "_path", "has_begun", "record", "response")
 
-    def __init__(self, response: Response, path: bytes, headers: Headers) -> None:
+    def __init__(self, response: Response, path: bytes, headers: Headers, record: RequestRecord) -> None:
         self.response = response
+        self.record = record
         self.has_begun = False
         self._path = path
         self._headers = headers
@@ -36,7 +40,7 @@ class Answer:
         """A comment, which clients of event streams skip; the head goes before the first."""
         if not self.response.started:
             self._is_event_stream = True
-            self.response.start(200, [EVENT_STREAM, *self._headers], None)
+            self.response.start(200, [EVENT_STREAM, *self._own()], None)
         self.response.write(b": baryon: %b\n\n" % " ".join(words.split()).encode())
 
     def begin(
@@ -48,20 +52,26 @@ class Answer:
             self.response.write(b"".join(b": %b: %b\n" % header for header in named) + b"\n")
             return
         self._is_event_stream = is_event_stream
-        self.response.start(status, [*engines, *self._headers, *named], length)
+        self.response.start(status, [*engines, *self._own(), *named], length)
 
     def fail(self, error: GatewayError, named: Sequence[Header] = ()) -> None:
+        self.record.ended_by(error)
         if not self.response.started:
-            self.response.send_error(error, [*self._headers, *named])
+            self.response.send_error(error, [*self._own(), *named])
         else:
             self._break_off(error.body(self._path))
+        self.record.stages.end()
 
     def refuse(self, status: int, document: object, body: bytes, named: Headers) -> None:
         """What the engine says of a request that it does not take: a JSON document, and the bytes of it."""
+        self.record.error_code = "engine_refused"
         if not self.response.started:
-            self.response.send(status, [JSON, *self._headers, *named], body)
+            self.response.send(status, [JSON, *self._own(), *named], body)
         else:
             self._break_off(orjson.dumps(document))
+
+    def _own(self) -> Headers:
+        return [*self._headers, (b"server-timing", self.record.server_timing())]
 
     def _break_off(self, document: bytes) -> None:
         """The document on one line, if this is a stream of events, then the end without the terminator."""

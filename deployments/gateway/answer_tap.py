@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from deployments.gateway.http_server import Headers
 from deployments.gateway.spent import Spent
 from deployments.gateway.stream_count import DeltaCount, StreamCount
 from deployments.gateway.usage import Usage, UsageStripper, UsageWanted, read_usage
@@ -10,11 +11,13 @@ TAIL_BYTES = 16 * 1024
 USAGE = b'"usage":{'
 DONE = b"data: [DONE]"
 
-Receipt = Callable[[Usage | None], bytes]
+Comment = Callable[[Usage | None], bytes]
+LastHeaders = Callable[[Usage | None], Headers]
 
 
 class AnswerTap:
-    """One answer. `receipt`, if wanted, is asked once what to tell at the end: text of one line.
+    """One answer. `comment`, if wanted, is asked once what to tell at the end of a stream: whole comments. What is
+    known of a whole answer before it goes is in its `last_headers`.
 
     `wanted`: what of the usage the client asked for in a stream that tells it; None: it has nothing to take out.
     """
@@ -26,15 +29,17 @@ class AnswerTap:
         prompts: int,
         choices: int,
         on_first_token: Callable[[], None],
-        receipt: Receipt | None,
+        last_headers: LastHeaders,
+        comment: Comment | None,
     ) -> None:
         self._stripper = UsageStripper(wanted) if wanted is not None else None
         self._count = StreamCount(prompts, choices) if wanted is not None else DeltaCount()
         self._on_first_token = on_first_token
-        self._receipt = receipt
+        self._last_headers = last_headers
+        self._comment = comment
         self._saw_token = False
         self._tail = b""
-        self.wants_whole = receipt is not None
+        self._usage: tuple[bytes, Usage | None] = b"", None
 
     def event_data(self, data: bytes) -> bytes:
         """Of a stream of events: what goes on to the client."""
@@ -50,15 +55,15 @@ class AnswerTap:
             self._count.passed(data)
             if USAGE in data:
                 self._tail = data
-        if self._receipt is not None and DONE in data:
+        if self._comment is not None and DONE in data:
             before, done, after = data.partition(DONE)
-            data = before + self._comment() + done + after
+            data = before + self._last_comment() + done + after
         return data
 
     def event_end(self) -> bytes:
-        """What is still to be sent: an event that never ended, or the receipt of a dialect without a last word."""
+        """What is still to be sent: an event that never ended, or the comment of a dialect without a last word."""
         rest = self._stripper.rest() if self._stripper is not None else b""
-        return rest + self._comment() if self._receipt is not None else rest
+        return rest + self._last_comment()
 
     def delivered(self) -> Spent:
         """Of a stream, as far as it went; one document is delivered whole or not at all."""
@@ -69,13 +74,13 @@ class AnswerTap:
         self._tail = (self._tail + data)[-TAIL_BYTES:]
 
     def usage(self) -> Usage | None:
-        return read_usage(self._tail)
+        if self._usage[0] is not self._tail:
+            self._usage = self._tail, read_usage(self._tail)
+        return self._usage[1]
 
-    def receipt(self) -> bytes | None:
-        """For the headers of a whole answer."""
-        return self._receipt(self.usage()) if self._receipt is not None else None
+    def last_headers(self) -> Headers:
+        return self._last_headers(self.usage())
 
-    def _comment(self) -> bytes:
-        receipt, self._receipt = self._receipt, None
-        assert receipt is not None
-        return b": baryon " + receipt(self.usage()) + b"\n\n"
+    def _last_comment(self) -> bytes:
+        comment, self._comment = self._comment, None
+        return comment(self.usage()) if comment is not None else b""

@@ -1,6 +1,7 @@
 """Every route of the gateway. What generates is handed on to `inference.py`."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -21,12 +22,15 @@ from deployments.gateway.errors import (
     route_not_found,
     shutting_down,
 )
-from deployments.gateway.http_server import ClientRequest, Headers, Response
+from deployments.gateway.http_server import ClientRequest, Header, Headers, Response
 from deployments.gateway.inference import Inference
-from deployments.gateway.model_routers import ModelRouters, now_ms
+from deployments.gateway.model_routers import ModelRouters
+from deployments.gateway.recent_requests import RecentRequests
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader
+from deployments.gateway.request_record import Observer, RequestRecord
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.stages import AUTH, READ, ROUTE, Stages
 from deployments.gateway.suspects import Suspects
 from deployments.gateway.tenants.door import OPEN_ROUTES, Door
 from deployments.gateway.tenants.spending import Spending
@@ -36,6 +40,8 @@ from deployments.gateway.usage_tally import UsageTally
 from deployments.gateway.waiting_room import WaitingRoom
 from engine.guard import GENERATION_ROUTES
 
+logger = logging.getLogger(__name__)
+
 INFERENCE_ROUTES = frozenset(path for _, path in GENERATION_ROUTES)
 MODEL_ROUTE = b"/v1/models/"
 NOBODY = Tenant("nobody", models=frozenset())
@@ -44,7 +50,10 @@ JSON: Headers = [(b"content-type", b"application/json")]
 
 
 class GatewayApp:
-    """Answers requests. Everything it knows of the cluster comes from `replicas` and `catalogue`."""
+    """Answers requests. Everything it knows of the cluster comes from `replicas` and `catalogue`.
+
+    Each of `observers` is given the record of every inference request once, when it has ended; `recent` keeps the last.
+    """
 
     def __init__(
         self,
@@ -64,6 +73,8 @@ class GatewayApp:
         self.room = WaitingRoom()
         self.spending = Spending(self.routers.gateway_id)
         self.tally = UsageTally()
+        self.recent = RecentRequests()
+        self.observers: list[Observer] = []
         self._backends = Backends(
             settings,
             catalogue,
@@ -81,18 +92,38 @@ class GatewayApp:
 
     def handle(self, request: ClientRequest, response: Response) -> None:
         """Route on the raw path; what is not listed does not exist."""
+        if request.path in INFERENCE_ROUTES and request.method == b"POST":
+            self._begin(request, response)
+        else:
+            self._tell(request, response)
+
+    def _begin(self, request: ClientRequest, response: Response) -> None:
+        record = RequestRecord(f"req-{secrets.token_hex(12)}", self.routers.gateway_id, request.path.decode())
+        answer = Answer(response, request.path, response_headers(request, record), record)
         try:
             tenant = self._tenant(request)
         except GatewayError as error:
+            answer.fail(error, AUTHENTICATE if error.status == 401 else [])
+            self._end(record, response)
+            return
+        record.tenant, record.priority = tenant.name, tenant.priority
+        record.stages.enter(READ)
+        task = asyncio.get_running_loop().create_task(self._infer(request, response, tenant, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tell(self, request: ClientRequest, response: Response) -> None:
+        """Whatever is no inference."""
+        stages = Stages()
+        try:
+            tenant = self._tenant(request)
+        except GatewayError as error:
+            response.also.append(timing_of_auth(stages))
             response.send_error(error, AUTHENTICATE if error.status == 401 else [])
             return
+        response.also.append(timing_of_auth(stages))
         if request.path in INFERENCE_ROUTES:
-            if request.method == b"POST":
-                task = asyncio.get_running_loop().create_task(self._infer(request, response, tenant, now_ms()))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            else:
-                response.send_error(method_not_allowed("POST"), [(b"allow", b"POST")])
+            response.send_error(method_not_allowed("POST"), [(b"allow", b"POST")])
             return
         try:
             answer = self._read_only(request.path, tenant)
@@ -123,20 +154,34 @@ class GatewayApp:
             raise request.refusal
         return NOBODY if request.path in OPEN_ROUTES else self.door.tenant(request.headers)
 
-    async def _infer(self, request: ClientRequest, response: Response, tenant: Tenant, arrived_ms: float) -> None:
-        request_id = f"req-{secrets.token_hex(12)}".encode()
-        answer = Answer(response, request.path, response_headers(request, request_id))
+    async def _infer(self, request: ClientRequest, response: Response, tenant: Tenant, answer: Answer) -> None:
+        record = answer.record
         try:
             asked = await self._reader.read(request.path, request.body, self.door.cache_salt(tenant))
             request.body = b""
+            record.stream = asked.stream
             card = self._card(asked.model, tenant)
-            await Inference(self._backends, card, asked, tenant, request, answer, request_id, arrived_ms).run()
+            record.model = card.name
+            record.stages.enter(ROUTE)
+            await Inference(self._backends, card, asked, tenant, request, answer).run()
         except GatewayError as error:
             if not response.client_is_gone:
                 answer.fail(error)
         except Exception:
             answer.fail(engine_error())
             raise
+        finally:
+            self._end(record, response)
+
+    def _end(self, record: RequestRecord, response: Response) -> None:
+        record.stages.end()
+        record.status = response.status
+        for observe in self.observers:
+            try:
+                observe(record)
+            except Exception:
+                logger.exception("an observer failed on request %s", record.request_id)
+        self.recent.keep(record)
 
     def _card(self, name: str, tenant: Tenant) -> ModelCard:
         """Raises:
@@ -178,10 +223,15 @@ class GatewayApp:
         }
 
 
-def response_headers(request: ClientRequest, request_id: bytes) -> Headers:
-    """Our id of the request, and the client's own beside it if it is plain text."""
-    headers = [(b"x-request-id", request_id)]
+def response_headers(request: ClientRequest, record: RequestRecord) -> Headers:
+    """Our id of the request, and the client's own beside it if it is plain text, which the record then has too."""
+    headers = [(b"x-request-id", record.request_id.encode())]
     theirs = request.headers.get(b"x-request-id")
     if theirs and len(theirs) <= 128 and theirs.isascii() and theirs.decode().isprintable():
         headers.append((b"x-client-request-id", theirs))
+        record.client_request_id = theirs.decode()
     return headers
+
+
+def timing_of_auth(stages: Stages) -> Header:
+    return (b"server-timing", b"auth;dur=%.3f" % stages.so_far_ms()[AUTH])

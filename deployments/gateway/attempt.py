@@ -10,6 +10,7 @@ from deployments.gateway.model_routers import ModelRouter, now_ms
 from deployments.gateway.receipt import actual, line, prediction
 from deployments.gateway.relay import Outcome
 from deployments.gateway.request import InferenceRequest
+from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.routing.attainment import kept
 from deployments.gateway.routing.router import Placement, Told
 from deployments.gateway.spent import Spent
@@ -25,7 +26,8 @@ BROKEN_OFF: frozenset[Outcome] = frozenset({"client_gone", "broken", "timed_out"
 class Attempt:
     """Made when the replica is chosen; `finish` exactly once, however it went.
 
-    `on_progress` is called when the replica has shown a first token, and so has less to do.
+    `on_progress` is called when the replica has shown a first token, and so has less to do. `explains`, `times`: the
+    client wants to know why it went there and what came of it, and how long each stage took.
     """
 
     def __init__(
@@ -33,27 +35,38 @@ class Attempt:
         model: ModelRouter,
         placement: Placement,
         inference: InferenceRequest,
-        arrived_ms: float,
+        record: RequestRecord,
         usage: RequestUsage,
         on_progress: Callable[[], None],
         *,
         explains: bool,
+        times: bool,
     ) -> None:
         self._model = model
         self._placement = placement
         self._inference = inference
-        self._arrived_ms = arrived_ms
+        self._record = record
+        self._arrived_ms = record.stages.began_ms
         self._usage = usage
         self._on_progress = on_progress
         self._explains = explains
+        self._times = times
         self.body = inference.body
         self.tap = AnswerTap(
             wanted=inference.usage_wanted,
             prompts=inference.prompts,
             choices=inference.choices,
             on_first_token=self._first_token,
-            receipt=self._receipt if explains else None,
+            last_headers=self._last_headers,
+            comment=self._comment if explains or times else None,
         )
+        self._place_in_record()
+
+    def _place_in_record(self) -> None:
+        record, terms = self._record, self._placement.terms
+        record.tried = (*record.tried, record.replica) if record.replica else ()
+        record.replica = self._placement.replica
+        record.predicted_hit_tokens, record.predicted_ttft_ms = terms.hit_tokens, terms.ttft_ms
 
     def headers(self) -> Headers:
         """What the client learns before the answer exists."""
@@ -82,9 +95,24 @@ class Attempt:
         if outcome == "completed":
             self._completed(usage, at_ms)
         elif outcome in FAILED:
-            self._model.meter.finished(met=False)
+            self._finished(met=False)
         self._model.router.finish(self._placement, at_ms, told)
-        return self._spent(outcome, usage)
+        spent = self._spent(outcome, usage)
+        self._close_record(outcome, usage, spent)
+        return spent
+
+    def _close_record(self, outcome: Outcome, usage: Usage | None, spent: Spent) -> None:
+        record = self._record
+        if outcome == "not_started":
+            record.stages.give_up_replica()
+            return
+        if outcome != "failed":
+            record.outcome = outcome
+        if usage is not None:
+            record.engine_told(usage)
+        record.ttft_ms = self._ttft_ms(usage)
+        record.prompt_tokens, record.cached_tokens = spent.prompt_tokens, spent.cached_tokens
+        record.output_tokens = spent.output_tokens
 
     def _spent(self, outcome: Outcome, usage: Usage | None) -> Spent:
         if outcome == "completed":
@@ -101,9 +129,13 @@ class Attempt:
     def _completed(self, usage: Usage | None, at_ms: float) -> None:
         output_tokens = usage.output_tokens if usage is not None else None
         e2e_ms = at_ms - self._arrived_ms
-        self._model.meter.finished(met=kept(self._model.router.slo, self._ttft_ms(usage), e2e_ms, output_tokens))
+        self._finished(met=kept(self._model.router.slo, self._ttft_ms(usage), e2e_ms, output_tokens))
         if usage is not None:
             self._model.meter.answered(usage.prompt_tokens, usage.cached_tokens or 0, usage.output_tokens)
+
+    def _finished(self, *, met: bool) -> None:
+        self._record.slo_met = met
+        self._model.meter.finished(met=met)
 
     def _ttft_ms(self, usage: Usage | None) -> float | None:
         """Since the request arrived here: as the stream showed it, else as the engine told it."""
@@ -118,6 +150,17 @@ class Attempt:
         if self._placement.dispatch.shows_first_token:
             self._model.router.first_token(self._placement, now_ms())
             self._on_progress()
+
+    def _last_headers(self, usage: Usage | None) -> Headers:
+        if usage is not None:
+            self._record.engine_told(usage)
+        return [(b"x-baryon-actual", self._receipt(usage))] if self._explains else []
+
+    def _comment(self, usage: Usage | None) -> bytes:
+        if usage is not None:
+            self._record.engine_told(usage)
+        receipt = b": baryon %b\n\n" % self._receipt(usage) if self._explains else b""
+        return receipt + (b": server-timing %b\n\n" % self._record.server_timing() if self._times else b"")
 
     def _receipt(self, usage: Usage | None) -> bytes:
         return line(actual(self._placement, usage, now_ms()))

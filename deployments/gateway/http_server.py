@@ -38,7 +38,7 @@ Headers = list[Header]
 class ClientRequest:
     """A whole request. `path` is the raw target up to `?`, `query` what follows it; header names are lower-case.
 
-    `refusal`: what its head was refused for. Its body was then let go as it came.
+    `refusal`: what it was refused for before it was whole. Its body was then let go as it came.
     """
 
     method: bytes
@@ -54,12 +54,12 @@ class ClientRequest:
 class Response:
     """One answer on a client's connection. `on_gone` is called if the client leaves before it is finished.
 
-    `also`: headers that it has whatever it is.
+    `also`: headers that it has whatever it is. `status`: 0 until its head has gone.
     """
 
     __slots__ = (
         *("_chunked", "_connection", "_finished", "_request"),
-        *("also", "on_gone", "on_resume", "on_stall", "started"),
+        *("also", "on_gone", "on_resume", "on_stall", "started", "status"),
     )
 
     def __init__(self, connection: "ClientConnection", request: ClientRequest) -> None:
@@ -68,6 +68,7 @@ class Response:
         self._chunked = False
         self._finished = False
         self.started = False
+        self.status = 0
         self.also: Headers = []
         self.on_gone: Callable[[], None] | None = None
         self.on_stall: Callable[[], None] | None = None
@@ -79,7 +80,7 @@ class Response:
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Send the head. A body of unknown `length` is chunked, or ends with the connection for HTTP/1.0."""
-        self.started = True
+        self.started, self.status = True, status
         self._chunked = length is None and self._request.is_http_1_1
         if length is None and not self._chunked:
             self._request.keep_alive = False
@@ -357,9 +358,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self._closing = True
         if self._current is None:
-            request = ClientRequest(b"", self._url.partition(b"?")[0], {}, b"", keep_alive=False, is_http_1_1=True)
-            self._current = Response(self, request)
-            self._current.send_error(error, [])
+            method, headers = (self._parser.get_method(), self._headers) if self._head_is_complete else (b"", {})
+            path = self._url.partition(b"?")[0]
+            self._answer(ClientRequest(method, path, headers, b"", keep_alive=False, is_http_1_1=True, refusal=error))
         else:
             self._queue.clear()
 

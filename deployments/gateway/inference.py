@@ -11,6 +11,7 @@ from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.relay import Outcome, Relay, engine_request
 from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.request import InferenceRequest
+from deployments.gateway.stages import CONNECT, ENGINE, QUEUE, ROUTE
 from deployments.gateway.tenants.spending import UNLIMITED
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.turn import Turn
@@ -18,10 +19,11 @@ from deployments.gateway.upstream import EngineConnection
 
 REPLICAS_TRIED = 3
 EXPLAIN_HEADER = b"x-baryon-explain"
+TIMING_HEADER = b"x-baryon-timing"
 
 
 class Inference:
-    """`run` once. `arrived_ms`: when the whole request was here."""
+    """`run` once."""
 
     def __init__(
         self,
@@ -31,8 +33,6 @@ class Inference:
         tenant: Tenant,
         request: ClientRequest,
         answer: Answer,
-        request_id: bytes,
-        arrived_ms: float,
     ) -> None:
         self._backends = backends
         self._card = card
@@ -40,10 +40,10 @@ class Inference:
         self._tenant = tenant
         self._request = request
         self._answer = answer
-        self._request_id = request_id
-        self._arrived_ms = arrived_ms
+        self._record = answer.record
+        self._arrived_ms = self._record.stages.began_ms
         self._model = backends.routers.of(card)
-        self._turn = Turn(backends, card, asked, tenant, request, answer, arrived_ms)
+        self._turn = Turn(backends, card, asked, tenant, request, answer, self._arrived_ms)
         self._tokens = 0
         self._attempt: Attempt | None = None
         self._usage = backends.tally.request(tenant.name, card.name)
@@ -56,9 +56,11 @@ class Inference:
             await self._run()
             return
         prompt_tokens, also = math.ceil(self._turn.prompt.tokens), self._answer.response.also
+        self._record.stages.enter(QUEUE)
         charge = await self._backends.spending.let_in(
             self._tenant, self._card.name, prompt_tokens, self._asked.output_at_most, also
         )
+        self._record.stages.enter(ROUTE)
         charge.delivered = lambda: self._attempt.tap.delivered().tokens if self._attempt is not None else 0
         try:
             await self._run()
@@ -70,12 +72,14 @@ class Inference:
         try:
             await self._relay_to_some_replica()
         except GatewayError:
+            self._record.slo_met = False
             self._model.meter.finished(met=False)
             raise
 
     async def _relay_to_some_replica(self) -> None:
         """Ask replicas in turn until one has sent a byte. No byte of an engine reaches the client before that."""
-        explains = self._request.headers.get(EXPLAIN_HEADER) == b"1"
+        wants = self._request.headers.get
+        explains, times = wants(EXPLAIN_HEADER) == b"1", wants(TIMING_HEADER) == b"1"
         for _ in range(REPLICAS_TRIED):
             if self._answer.response.client_is_gone:
                 return
@@ -83,7 +87,14 @@ class Inference:
             if placement is None:
                 return
             attempt = self._attempt = Attempt(
-                self._model, placement, self._asked, self._arrived_ms, self._usage, self._call_first, explains=explains
+                self._model,
+                placement,
+                self._asked,
+                self._record,
+                self._usage,
+                self._call_first,
+                explains=explains,
+                times=times,
             )
             self._usage.asks((placement.replica, self._key), attempt.tap.delivered)
             outcome: Outcome = "failed"
@@ -102,7 +113,7 @@ class Inference:
     @property
     def _key(self) -> str:
         """What engines call it."""
-        return f"{self._backends.routers.gateway_id}/{self._request_id.decode()}"
+        return f"{self._record.gateway_id}/{self._record.request_id}"
 
     def _call_first(self) -> None:
         """A replica has less to do: whoever is first in the line may go there."""
@@ -120,16 +131,16 @@ class Inference:
             self._turn.took(usage.prompt_tokens - (usage.cached_tokens or 0), usage.output_tokens)
 
     async def _relay(self, replica: ReplicaInfo, attempt: Attempt) -> Outcome:
-        dispatch = attempt.dispatch_header(self._backends.routers.gateway_id, self._request_id)
-        path = self._request.path
-        wire = engine_request(
-            path, attempt.body, replica.url, replica.token, self._request_id, dispatch, self._tenant.name
-        )
+        self._record.stages.enter(CONNECT)
+        request_id, path = self._record.request_id.encode(), self._request.path
+        dispatch = attempt.dispatch_header(self._record.gateway_id, request_id)
+        wire = engine_request(path, attempt.body, replica.url, replica.token, request_id, dispatch, self._tenant.name)
         kept_open = self._backends.pool.take(replica.url)
         if kept_open is not None:
             outcome = await self._exchange(kept_open, wire, replica, attempt)
             if outcome != "not_started":
                 return outcome
+            self._record.stages.enter(CONNECT)
         try:
             connection = await self._backends.pool.connect(replica.url, self._backends.settings().connect_timeout_s)
         except OSError:
@@ -145,6 +156,7 @@ class Inference:
         named = attempt.headers()
         relay = Relay(self._answer, named, self._backends.settings(), attempt.tap)
         relay.begin(connection, wire)
+        self._record.stages.enter(ENGINE)
         outcome = await relay.outcome
         if outcome != "failed":
             return outcome

@@ -25,9 +25,12 @@ from engine.guard import LEAVING
 from engine.internal_token import token_now
 
 Outcome = Literal["completed", "refused", "failed", "client_gone", "not_started", "broken", "timed_out"]
+UNSETTLED: frozenset[Outcome] = frozenset({"not_started", "failed"})
 RELAYED_HEADERS = frozenset({b"content-type", b"retry-after"})
 ENGINE_IS_FULL = 503
 ENGINE_FAILED = 500
+LARGEST_HELD_BYTES = 2**20
+LAST_EVENT = b"data: [DONE]"
 
 
 class Relay:
@@ -35,6 +38,8 @@ class Relay:
 
     `not_started` means that no byte came back, or only that the replica leaves, so another one may be asked; `failed`,
     that the engine had nothing but an error of its own to say: `failure`, which the client has not been told.
+
+    An answer that is no stream is held until it is whole, if it is not very large: its head says how long it took.
     """
 
     def __init__(self, answer: Answer, named: Headers, settings: GatewaySettings, tap: AnswerTap) -> None:
@@ -43,7 +48,9 @@ class Relay:
         self._named = named
         self._settings = settings
         self._tap = tap
-        self._whole = b""
+        self._record = answer.record
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._status = 0
         self._engines_headers: Headers = []
@@ -72,17 +79,22 @@ class Relay:
             self._status = ENGINE_FAILED
 
     def on_data(self, body: bytes) -> None:
-        self._last_byte_s = self._loop.time()
+        before_s, self._last_byte_s = self._last_byte_s, self._loop.time()
         if self._status >= 400:
             self._error_body += body
             return
         if self._is_event_stream:
             body = self._tap.event_data(body)
+            if self._answer.has_begun and body and not body.startswith(LAST_EVENT):
+                self._record.gaps_ms.append((self._last_byte_s - before_s) * 1000)
         else:
             self._tap.whole_data(body)
-            if self._tap.wants_whole:
-                self._whole += body
-                return
+            if not self._answer.has_begun:
+                self._held.append(body)
+                self._held_bytes += len(body)
+                if self._held_bytes <= LARGEST_HELD_BYTES:
+                    return
+                body = self._take_held()
         if not self._answer.has_begun:
             self._start(self._named)
         if body:
@@ -106,15 +118,16 @@ class Relay:
         return at_replicas_capacity() if self._status == ENGINE_IS_FULL else engine_error()
 
     def _finish_answer(self) -> None:
-        named = self._named
-        if self._tap.wants_whole and not self._is_event_stream:
-            named = [*named, (b"x-baryon-actual", self._tap.receipt() or b"")]
         if not self._answer.has_begun:
-            self._start(named)
-        rest = self._tap.event_end() if self._is_event_stream else self._whole
+            self._start(self._named if self._is_event_stream else [*self._named, *self._tap.last_headers()])
+        rest = self._tap.event_end() if self._is_event_stream else self._take_held()
         if rest:
             self._response.write(rest)
         self._response.finish()
+
+    def _take_held(self) -> bytes:
+        held, self._held = self._held, []
+        return held[0] if len(held) == 1 else b"".join(held)
 
     def _start(self, named: Headers) -> None:
         relayed = [header for header in self._engines_headers if header[0] in RELAYED_HEADERS]
@@ -161,6 +174,8 @@ class Relay:
     def _settle(self, outcome: Outcome) -> None:
         self._timer.cancel()
         self._response.on_gone = self._response.on_stall = self._response.on_resume = None
+        if outcome not in UNSETTLED:
+            self._record.stages.end()
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 

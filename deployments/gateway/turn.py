@@ -14,6 +14,7 @@ from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.request import InferenceRequest
 from deployments.gateway.routing.hold import Hold
 from deployments.gateway.routing.router import Placement
+from deployments.gateway.stages import QUEUE, ROUTE
 from deployments.gateway.tenants.fair_queue import Claim
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.tenants.virtual_counters import cost_tokens
@@ -44,6 +45,7 @@ class Turn:
         self._session = request.headers.get(SESSION_HEADER)
         self._may_be_told = asked.stream and request.path in EVENT_STREAM_ROUTES
         self._answer = answer
+        self._stages = answer.record.stages
         self._model = backends.routers.of(card)
         self._queue = backends.room.queue(card.name)
         self.prompt = self._model.prompt(asked.prompt)
@@ -116,15 +118,19 @@ class Turn:
     async def _wait(self) -> Placement | None:
         room, response, settings = self._backends.room, self._answer.response, self._backends.settings()
         limit_s, place = self._patience.max_wait_s, self._join_line()
+        self._stages.enter(QUEUE)
         response.on_gone = place.call
         try:
             began_s, next_word_s = time.monotonic(), settings.first_word_s if self._may_be_told else math.inf
             while not response.client_is_gone:
                 self._look_at_card()
                 is_up = place.is_first and not self._is_asleep
-                if is_up and (placement := self._place()) is not None:
-                    self._queue.drain.let_in(self._claim.tokens, time.monotonic())
-                    return placement
+                if is_up:
+                    self._stages.enter(ROUTE)
+                    if (placement := self._place()) is not None:
+                        self._queue.drain.let_in(self._claim.tokens, time.monotonic())
+                        return placement
+                    self._stages.enter(QUEUE)
                 waited_s = time.monotonic() - began_s
                 if waited_s >= limit_s:
                     raise self._in_vain(limit_s)

@@ -19,15 +19,22 @@ STREAMS_WITH_OPTIONS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, and the engine's own time to first token where it tells. None where it says nothing.
+    """Tokens, and how long the engine's stages took by its own clock. None where it says nothing.
 
-    Embeddings have no output.
+    Embeddings have no output. vLLM calls `prefill_ms` time to first token, but counts it from when it has scheduled it.
     """
 
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int | None = None
-    ttft_ms: float | None = None
+    prefill_ms: float | None = None
+    queue_ms: float | None = None
+    decode_ms: float | None = None
+
+    @property
+    def ttft_ms(self) -> float | None:
+        """Since the engine had it."""
+        return None if self.prefill_ms is None else self.prefill_ms + (self.queue_ms or 0.0)
 
 
 def read_usage(tail: bytes) -> Usage | None:
@@ -42,17 +49,17 @@ def read_usage(tail: bytes) -> Usage | None:
     details = _first(usage, "prompt_tokens_details", "input_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("cache_read_input_tokens")
     metrics = _last_object(METRICS, tail) or {}
-    ttft = metrics.get("time_to_first_token_ms")
-    return Usage(
-        prompt,
-        output,
-        cached if isinstance(cached, int) else None,
-        float(ttft) if isinstance(ttft, int | float) else None,
-    )
+    prefill, queue, decode = (_ms(metrics.get(name)) for name in STAGE_NAMES)
+    return Usage(prompt, output, cached if isinstance(cached, int) else None, prefill, queue, decode)
 
 
 PROMPT_NAMES = ("prompt_tokens", "input_tokens")
 OUTPUT_NAMES = ("completion_tokens", "output_tokens")
+STAGE_NAMES = ("time_to_first_token_ms", "queue_time_ms", "generation_time_ms")
+
+
+def _ms(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _first(document: dict[str, Any], *names: str) -> Any:
@@ -67,16 +74,14 @@ def _last_object(pattern: re.Pattern[bytes], text: bytes) -> dict[str, Any] | No
     if found is None:
         return None
     begin = found.end() - 1
-    depth = 0
-    for end in range(begin, len(text)):
-        depth += (text[end : end + 1] == b"{") - (text[end : end + 1] == b"}")
-        if not depth:
-            try:
-                document = orjson.loads(text[begin : end + 1])
-            except orjson.JSONDecodeError:
-                return None
-            return document if isinstance(document, dict) else None
-    return None
+    end = text.find(b"}", begin) + 1
+    while end and text.count(b"{", begin, end) > text.count(b"}", begin, end):
+        end = text.find(b"}", end) + 1
+    try:
+        document = orjson.loads(text[begin:end])
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

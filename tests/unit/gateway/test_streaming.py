@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from deployments.gateway.relay import LARGEST_HELD_BYTES
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, OpenStand, post, until
 from tests.unit.gateway.scripted_engine import (
     EVENT_STREAM,
     Exchange,
+    Script,
     never_answer,
     stream,
     stream_then_die,
@@ -136,15 +138,34 @@ async def test_the_error_event_of_a_messages_stream_is_anthropics(
     assert not answer.whole
 
 
-async def test_nothing_is_added_to_a_document_cut_short(start_engine: StartEngine, open_stand: OpenStand) -> None:
+def cut_short(document: bytes) -> Script:
     async def script(exchange: Exchange) -> None:
-        exchange.writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (len(document) + 1)
+        exchange.writer.write(head + document)
         await exchange.writer.drain()
         exchange.writer.close()
 
-    gateway = await open_stand(await start_engine(script))
+    return script
+
+
+async def test_of_a_document_cut_short_the_client_sees_nothing_and_another_replica_answers(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    gateway = await open_stand(await start_engine(cut_short(b"{")))
     answer = await gateway.ask(post())
-    assert (answer.body, answer.whole) == (b"{", False)
+    assert (answer.status, answer.error["code"]) == (503, "engine_unavailable")
+    gateway = await open_stand(await start_engine(cut_short(b"{")), await start_engine(unary(b"{}")))
+    assert {(await gateway.ask(post())).body for _ in range(4)} == {b"{}"}
+    await gateway.settled()
+
+
+async def test_a_very_large_document_is_passed_on_before_it_is_whole_and_nothing_is_added_if_it_is_cut(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    document = b"[" * (LARGEST_HELD_BYTES + 2**16)
+    gateway = await open_stand(await start_engine(cut_short(document)), await start_engine(cut_short(document)))
+    answer = await gateway.ask(post())
+    assert (answer.body, answer.whole) == (document, False)
     await gateway.settled()
 
 

@@ -1,0 +1,60 @@
+"""The last requests of this gateway, to be found by either of their ids."""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from deployments.gateway.request_record import RequestRecord
+
+KEPT = 1000
+NO_GAPS = array("f")
+Document = dict[str, Any]
+
+
+class RecentRequests:
+    """Keeps the last `kept` records and tells them as JSON documents. A client's own id names its latest request."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._records: OrderedDict[str, RequestRecord] = OrderedDict()
+        self._by_client_id: dict[str, RequestRecord] = {}
+
+    def keep(self, record: RequestRecord) -> None:
+        """After all observers have seen it: the gaps of a long stream are larger than all the rest, and are let go."""
+        record.gaps_ms = NO_GAPS
+        self._records[record.request_id] = record
+        if record.client_request_id:
+            self._by_client_id[record.client_request_id] = record
+        if len(self._records) > self._kept:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, record = self._records.popitem(last=False)
+        if self._by_client_id.get(record.client_request_id) is record:
+            del self._by_client_id[record.client_request_id]
+
+    def find(self, request_id: str) -> Document | None:
+        """By our id, or by the client's own."""
+        record = self._records.get(request_id) or self._by_client_id.get(request_id)
+        return record.document() if record is not None else None
+
+    def latest(
+        self,
+        limit: int = KEPT,
+        *,
+        model: str | None = None,
+        tenant: str | None = None,
+        outcome: str | None = None,
+        slow: bool = False,
+    ) -> list[Document]:
+        """Newest first; of those that match. `slow`: they missed the model's SLO."""
+        asked = {"model": model, "tenant": tenant, "outcome": outcome, "slo_met": False if slow else None}
+        wanted = {name: value for name, value in asked.items() if value is not None}
+        return [record.document() for record in islice(self._matching(wanted), limit)]
+
+    def _matching(self, wanted: Document) -> Iterator[RequestRecord]:
+        for record in reversed(self._records.values()):
+            if all(getattr(record, name) == value for name, value in wanted.items()):
+                yield record
