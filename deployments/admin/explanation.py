@@ -29,6 +29,7 @@ ENDS = {
 }
 FEWEST_TO_COMPARE = 5
 MUCH_MORE = 1.5
+LEAST_TO_DIVIDE_BY_MS = 0.5
 
 
 def tpot_ms(row: Row) -> float | None:
@@ -72,7 +73,7 @@ def _sentence(row: Row, largest: str, normal: Mapping[str, Any] | None) -> str:
         return end
     ms = row["stages_ms"][largest]
     share = ms / row["e2e_ms"] if row["e2e_ms"] else 0.0
-    most = f"{share:.0%} of that went into {MEANS[largest]} ({largest.replace('_', ' ')}, {in_words(ms)})"
+    most = f"{share:.0%} of that was {MEANS[largest]} ({largest.replace('_', ' ')}, {in_words(ms)})"
     return f"{end} {most}{_beside_usual(row, largest, ms, normal)}"
 
 
@@ -84,9 +85,10 @@ def _beside_usual(row: Row, stage: str, ms: float, normal: Mapping[str, Any] | N
         tokens = f"{row['output_tokens']} tokens at {in_words(mine)} each; usual are {normal['output_tokens']}"
         return f": {tokens} at {in_words(typical)}, so {_verdict_on_decode(mine, typical, row, normal)}."
     usual_ms = normal["stages"].get(stage, 0.0)
-    times = f"{ms / usual_ms:.1f} times as long" if usual_ms and ms > MUCH_MORE * usual_ms else ""
-    verdict = times or ("longer" if ms > MUCH_MORE * usual_ms else "as usual")
-    return f": {verdict}; usual for {row['model']} is {in_words(usual_ms)}."
+    if ms <= MUCH_MORE * usual_ms:
+        return f", as usual for {row['model']} ({in_words(usual_ms)})."
+    times = f"{ms / usual_ms:.1f} times" if usual_ms >= LEAST_TO_DIVIDE_BY_MS else "much more than"
+    return f", {times} what is usual for {row['model']} ({in_words(usual_ms)})."
 
 
 def _verdict_on_decode(mine: float, typical: float, row: Row, normal: Mapping[str, Any]) -> str:

@@ -14,8 +14,12 @@ export function startRequests(onFailure) {
   $("legend").append(...LEGEND.map(([name, title]) => h("li", {}, h("span", { class: `part ${name}` }), title)));
   const asking = keepAsking(path, PERIOD_MS, show, onFailure);
   for (const filter of ["filter-model", "filter-outcome"]) $(filter).addEventListener("change", () => asking.soon());
-  $("requests").addEventListener("pointerenter", () => (isMoving = false));
-  $("requests").addEventListener("pointerleave", () => (isMoving = true));
+  for (const [event, moves] of [["pointerenter", false], ["pointerleave", true]]) {
+    $("requests").addEventListener(event, ({ pointerType }) => {
+      isMoving = moves || pointerType !== "mouse";
+      $("paused").hidden = isMoving;
+    });
+  }
   return asking;
 }
 

@@ -50,7 +50,7 @@ function line(values, most) {
       pen = "M";
       return;
     }
-    const x = 100 - (values.length - 1 - at) * (100 / (REMEMBERED - 1));
+    const x = values.length > 1 ? (100 * at) / (values.length - 1) : 0;
     path += `${pen}${x.toFixed(1)},${(23 - 21 * Math.min(1, value / top)).toFixed(1)}`;
     pen = "L";
   });
