@@ -74,7 +74,7 @@ class AdminPort:
         self._secret = secrets.token_urlsafe(32)
         self._client = httpx.AsyncClient(trust_env=False, timeout=2.0)
         self._looks = EngineLooks(fetch_by(self._client))
-        self._peers = Peers(self.view, self._client)
+        self.peers = Peers(self.view, self._client)
         self._connections = ClientConnections()
         self._servers: list[asyncio.Server] = []
         self._reporting: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class AdminPort:
         OSError: an address cannot be bound.
         """
         app = AdminApp(
-            self._peers,
+            self.peers,
             console_files(),
             self._overview,
             self._decisions,
@@ -103,7 +103,7 @@ class AdminPort:
             pid=self.view.pid,
             started_at_s=self.view.started_at_s,
         )
-        self._reporting = asyncio.create_task(keep_reporting(me, self._state.report, self._on_told))
+        self._reporting = asyncio.create_task(keep_reporting(me, self._state.report, self.on_told))
 
     @property
     def bound_port(self) -> int:
@@ -136,17 +136,17 @@ class AdminPort:
         self._servers.append(server)
         return int(listener.getsockname()[1])
 
-    def _on_told(self, told: Told | None) -> None:
+    def on_told(self, told: Told | None) -> None:
         if told is None:
             self._known = replace(self._known, is_away=True)
             return
         self._known = replace(self._known, told=told, heard_at_s=time.time(), is_away=False)
-        self._peers.known = told.gateways
+        self.peers.known = told.gateways
 
     async def _overview(self) -> Document:
         members = self._replicas.all()
         ready = [replica for replicas in members.values() for replica in replicas]
-        gateways, gauges = await asyncio.gather(self._peers.now(), self._looks.of(ready))
+        gateways, gauges = await asyncio.gather(self.peers.now(), self._looks.of(ready))
         needs_key = self._app.door.needs_key
         return overview(time.time(), self._known, gateways, members, gauges, is_key_needed=needs_key)
 

@@ -60,12 +60,10 @@ class AdminApp:
     def handle(self, request: ClientRequest, response: Response) -> None:
         """Route on the raw path; what is not listed does not exist."""
         refused = refusal(request.headers, is_page=request.path == PAGE)
-        if refused is not None:
-            response.send_error(refused, SAFE)
-        elif request.path in PUBLIC_ROUTES:
+        if request.path in PUBLIC_ROUTES and refused is None:
             self._public(request, response)
-        elif request.refusal is not None:
-            response.send_error(request.refusal, SAFE)
+        elif (error := request.refusal or refused) is not None:
+            response.send_error(error, SAFE)
         elif not self._exists(request.path):
             response.send_error(route_not_found(), SAFE)
         elif request.method not in (b"GET", b"HEAD"):

@@ -48,6 +48,6 @@ def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for at in range(1, len(points)):
         if counts(at) != counts(at - 1):
             corners |= {at - 1, at}
-    every = max(1, len(points) // max(1, POINTS - min(len(corners), POINTS - 1)))
+    every = -(-len(points) // max(1, POINTS - len(corners))) or 1
     kept = sorted(corners | set(range(last, -1, -every)))
     return [points[at] for at in kept[-POINTS:]]
