@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -221,13 +222,35 @@ class RayConfig(Section):
     max_gpus: int | None = Field(None, ge=0)
 
 
+class MonitoringConfig(Section):
+    """`port`: where each node's exporter listens, on loopback where the gateways do; 0: no exporters."""
+
+    port: int = Field(9464, ge=0, le=65535)
+
+
+class TracingConfig(Section):
+    """Spans of requests, by OTLP over HTTP. `sample`: the share of those requests whose caller did not decide it."""
+
+    endpoint: str
+    sample: float = Field(1.0, ge=0, le=1)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_whole(cls, endpoint: str) -> str:
+        if not re.fullmatch(r"https?://[\w.:\[\]-]+(/[^\s?#]*)?", endpoint):
+            raise ValueError(f"{endpoint!r} is not the URL of an OTLP receiver, like http://collector:4318")
+        return endpoint if urlsplit(endpoint).path.strip("/") else endpoint.rstrip("/") + "/v1/traces"
+
+
 class BaryonConfig(Section):
     """The whole file."""
 
     gateway: GatewayConfig = GatewayConfig()
     models: list[ModelConfig]
+    tracing: TracingConfig | None = None
     state: StateConfig = StateConfig()
     ray: RayConfig = RayConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "BaryonConfig":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.audited import without_secrets
-from cluster.config import BaryonConfig, GatewayConfig, ModelConfig, application_name
+from cluster.config import BaryonConfig, ModelConfig, TracingConfig, application_name
 from cluster.placement import nodes_per_replica, replica_resources, replica_shape
 from engine.launch import Device
 
@@ -34,6 +34,11 @@ class Surroundings:
     largest_node_gpus: float
     changed_by: str = "unknown"
 
+    @property
+    def metrics_folder(self) -> Path:
+        """Where processes keep what they count, on each node's own disk."""
+        return self.state_path.with_name("metrics")
+
 
 def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     """A document for `ServeDeploySchema`. An application that is left out is deleted by Serve.
@@ -44,10 +49,11 @@ def serve_schema(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     return {
         "proxy_location": "Disabled",
         "http_options": {"host": "127.0.0.1"},
+        "logging_config": {"encoding": "JSON"},
         "applications": [
             _state(config, where),
-            *(_model(model, where) for model in config.models),
-            _gateway(config.gateway, where),
+            *(_model(model, config.tracing, where) for model in config.models),
+            _gateway(config, where),
         ],
     }
 
@@ -64,7 +70,7 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
         "name": "state",
         "import_path": "deployments.applications:state",
         "route_prefix": None,
-        "args": {"path": str(config.state.path or where.state_path)},
+        "args": {"path": str(config.state.path or where.state_path), "metrics_folder": str(where.metrics_folder)},
         "deployments": [
             {
                 "name": "State",
@@ -77,6 +83,7 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                     "models": [_card(model, where) for model in config.models],
                     "gateway": without_secrets(config.gateway.model_dump(mode="json")),
                     "changed_by": where.changed_by,
+                    "exporters": {"host": config.gateway.host, "port": config.monitoring.port},
                     "limits": {
                         "max_gpus": config.ray.max_gpus,
                         "reserved_cpus": SMALL_CPUS * (config.gateway.processes + 1),
@@ -107,7 +114,8 @@ def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
     }
 
 
-def _gateway(gateway: GatewayConfig, where: Surroundings) -> dict[str, Any]:
+def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
+    gateway = config.gateway
     admin = {"host": gateway.admin_host, "port": gateway.admin_port, "private_host": where.engine_host}
     return {
         "name": "gateway",
@@ -116,6 +124,7 @@ def _gateway(gateway: GatewayConfig, where: Surroundings) -> dict[str, Any]:
         "args": {
             "host": gateway.host,
             "port": gateway.port,
+            "metrics_folder": str(where.metrics_folder),
             "tls": {name: str(path.absolute()) for name, path in gateway.tls} if gateway.tls else None,
             "admin": admin if gateway.admin_port else None,
         },
@@ -129,13 +138,16 @@ def _gateway(gateway: GatewayConfig, where: Surroundings) -> dict[str, Any]:
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
                 "max_surge_percent": 100,
-                "user_config": gateway.model_dump(exclude=NEEDS_A_NEW_GATEWAY),
+                "user_config": {
+                    **gateway.model_dump(exclude=NEEDS_A_NEW_GATEWAY),
+                    "tracing": config.tracing.model_dump() if config.tracing else None,
+                },
             }
         ],
     }
 
 
-def _model(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
+def _model(model: ModelConfig, tracing: TracingConfig | None, where: Surroundings) -> dict[str, Any]:
     device = device_of(model, where.auto_device)
     nodes = nodes_per_replica(model, device, where.largest_node_gpus)
     resources = replica_resources(model, device, nodes)
@@ -143,7 +155,11 @@ def _model(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
         "name": application_name(model.name),
         "import_path": "deployments.applications:model",
         "route_prefix": None,
-        "args": {**_replica_settings(model, device, where), "nodes_per_replica": nodes},
+        "args": {
+            **_replica_settings(model, device, where),
+            "nodes_per_replica": nodes,
+            "trace_endpoint": tracing.endpoint if tracing else None,
+        },
         "deployments": [
             {
                 "name": "Replica",

@@ -18,6 +18,8 @@ from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.request_log import log_request
+from deployments.gateway.request_metrics import RequestMetrics
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.borrower import Borrower
@@ -25,34 +27,50 @@ from deployments.gateway.tenants.keyring import Keyring
 from deployments.gateway.tenants.lease import Reply, Report
 from deployments.gateway.usage_counts import Row
 from deployments.gateway.usage_reporter import UsageReporter
+from deployments.gateway_metrics import GatewayMetrics
 from deployments.key_follower import follow_keys
 from deployments.membership import Membership
+from deployments.node_metrics import keep_metrics
 from deployments.router_metrics import RouterMetrics
+from deployments.serve_log import join_serves_log
+from deployments.serve_page_metrics import ServePageMetrics
 from deployments.state import APPLICATION, WATCH_TIMEOUT_S
 from deployments.state_calls import StateCalls
+from monitoring.label_slots import LabelSlots
 
 logger = logging.getLogger(__name__)
 
 STATE_RETRY_S = 1.0
 LONGEST_ANSWER_S = 60.0
 DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
-METRICS_PERIOD_S = 5.0
+METRICS_PERIOD_S = 2.0
+TENANTS, KNOWN_TENANTS = "tenants.jsonl", 400
 REPORT_TIMEOUT_S = 10.0
 FIRST_REPLICAS_TIMEOUT_S = 10.0
+LAST_SPANS_S = 5.0
 
 
 class GatewayDeployment:
     """Owns its listening socket; Serve starts it, watches it and drains it, and no request passes through Serve."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, host: str, port: int, tls: dict[str, str] | None = None, admin: dict[str, Any] | None = None
+        self,
+        host: str,
+        port: int,
+        metrics_folder: str,
+        tls: dict[str, str] | None = None,
+        admin: dict[str, Any] | None = None,
     ) -> None:
         """`tls`: where the certificate and its key are. `admin`: an `AdminAddress`."""
+        join_serves_log()
+        self._files = keep_metrics(metrics_folder)
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
         certificate = Certificate(Path(tls["certificate"]), Path(tls["key"])) if tls else None
+        self._tracing: dict[str, Any] | None = None
         self._keyring, self._keys_are_known = Keyring(), asyncio.Event()
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
+        self._gateway.app.observers.append(log_request)
         self._state = StateCalls()
         self._admin = self._admin_port() if admin is not None else None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
@@ -65,6 +83,7 @@ class GatewayDeployment:
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
         app = self._gateway.app
+        app.observers.append(RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS)))
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
         self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
@@ -74,8 +93,23 @@ class GatewayDeployment:
         if self._admin is not None:
             await self._admin.start(AdminAddress(**admin or {}))
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._gateway.settings = GatewaySettings(**user_config)
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        tracing = user_config["tracing"]
+        self._gateway.settings = GatewaySettings(**{k: v for k, v in user_config.items() if k != "tracing"})
+        if tracing != self._tracing:
+            self._tracing = tracing
+            await self._trace(tracing)
+
+    async def _trace(self, tracing: dict[str, Any] | None) -> None:
+        """OpenTelemetry takes memory and a thread, so it is loaded only where it is configured."""
+        app, before = self._gateway.app, self._gateway.app.tracing
+        app.tracing = None
+        if tracing is not None:
+            from deployments.gateway.tracing import OtlpTracing
+
+            app.tracing = OtlpTracing(app.routers.gateway_id, tracing["endpoint"], tracing["sample"])
+        if before is not None:
+            await asyncio.to_thread(before.close)
 
     def check_health(self) -> None:
         if not self._gateway.is_serving:
@@ -90,6 +124,9 @@ class GatewayDeployment:
         await self._drain()
         self._telling_usage.cancel()
         await self._usage.finish()
+        if self._gateway.app.tracing is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self._gateway.app.tracing.close), LAST_SPANS_S)
         self._following.cancel()
         self._following_keys.cancel()
         self._publishing.cancel()
@@ -132,10 +169,14 @@ class GatewayDeployment:
                     await self._replicas_changed.wait()
 
     async def _publish_metrics(self) -> None:
-        metrics = RouterMetrics()
+        app, of_router, of_gateway = self._gateway.app, RouterMetrics(), GatewayMetrics()
+        of_serve = ServePageMetrics(serve.get_replica_context().replica_id.unique_id)
+        app.observers.append(of_serve)
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
-            metrics.publish(self._gateway.app.routers)
+            of_router.publish(app.routers)
+            of_gateway.publish(app)
+            of_serve.publish(app, {model: application for application, model in self._applications.items()})
 
     async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
         await self._state.call("report_usage", gateway_id, batch, rows, within_s=REPORT_TIMEOUT_S)

@@ -50,6 +50,7 @@ def replica_info(replica_id: str, node_id: str, metadata: dict[str, Any]) -> Rep
         engine=metadata["engine"],
         kv_cache_tokens=metadata["kv_cache_tokens"],
         node_id=node_id,
+        tensor_parallel_size=metadata.get("tensor_parallel_size", 1),
     )
 
 

@@ -16,6 +16,7 @@ from ray import serve
 
 from deployments.follower import Followers, rank_zero
 from deployments.raylet_watch import raylet_lost
+from deployments.serve_log import join_serves_log
 from deployments.stage_reporter import StageReporter
 from deployments.state_store import ReplicaReport
 from engine.cpu import available_cores
@@ -62,6 +63,7 @@ class ReplicaSettings:
     store_folder: str
     log_folder: str
     engine_args: dict[str, Any] = field(default_factory=dict)
+    trace_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Replica:
     """
 
     async def __init__(self, settings: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
+        join_serves_log()
         self._settings = ReplicaSettings(**settings)
         self._replica_id = serve.get_replica_context().replica_id.unique_id
         self._token = secrets.token_urlsafe(32)
@@ -111,6 +114,7 @@ class Replica:
             "max_model_len": self._max_model_len,
             "max_in_flight": self._settings.max_in_flight,
             "kv_cache_tokens": self._kv_cache_tokens,
+            "tensor_parallel_size": self._settings.tensor_parallel_size,
         }
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -220,6 +224,7 @@ class Replica:
             kv_cache_bytes=self._kv_cache_bytes(folder),
             rank=rank_zero(settings.nodes_per_replica, free_port(settings.host)),
             engine_args=settings.engine_args,
+            trace_endpoint=settings.trace_endpoint,
         )
 
     def _kv_cache_bytes(self, folder: Path) -> int | None:

@@ -1,37 +1,47 @@
-"""How well the router's predictions fit what came, as metrics that Ray exports for Prometheus."""
+"""How well the router's predictions fit what came: published every few seconds, by Ray too."""
 
 from dataclasses import asdict
 
+from prometheus_client import CollectorRegistry
 from ray.util.metrics import Counter, Gauge
 
 from deployments.gateway.model_routers import ModelRouters
+from monitoring import metrics
+from monitoring.instruments import GaugeRows, counter, exact
+from monitoring.metrics import Metric
 
-COUNTED = {
-    "requests": ("baryon_router_requests", "Finished requests whose engine told its cache hit."),
-    "predicted_hit_tokens": ("baryon_router_predicted_hit_tokens", "Prompt tokens expected in the prefix cache."),
-    "actual_hit_tokens": ("baryon_router_actual_hit_tokens", "Prompt tokens that were in the prefix cache."),
-    "hit_error_tokens": ("baryon_router_hit_error_tokens", "Sum of |predicted - actual| hit."),
-    "ttfts": ("baryon_router_ttfts", "Requests whose time to first token is known."),
-    "predicted_ttft_ms": ("baryon_router_predicted_ttft_ms", "Sum of predicted times to first token."),
-    "actual_ttft_ms": ("baryon_router_actual_ttft_ms", "Sum of actual times to first token, from dispatch."),
-    "ttft_error_ms": ("baryon_router_ttft_error_ms", "Sum of |predicted - actual| time to first token."),
+SECONDS = 1e-3
+COUNTED: dict[str, tuple[Metric, float]] = {
+    "requests": (metrics.ROUTED, 1),
+    "predicted_hit_tokens": (metrics.PREDICTED_HIT, 1),
+    "actual_hit_tokens": (metrics.ACTUAL_HIT, 1),
+    "hit_error_tokens": (metrics.HIT_ERROR, 1),
+    "ttfts": (metrics.ROUTED_TTFTS, 1),
+    "predicted_ttft_ms": (metrics.PREDICTED_TTFT, SECONDS),
+    "actual_ttft_ms": (metrics.ACTUAL_TTFT, SECONDS),
+    "ttft_error_ms": (metrics.TTFT_ERROR, SECONDS),
 }
 
 
 class RouterMetrics:
-    """Publish as often as a scrape is worth; the request path only adds to sums."""
+    """The request path only adds to sums. `registry` None: this process writes them to files."""
 
-    def __init__(self) -> None:
-        labels = ("model",)
-        self._counters = {field: Counter(name, text, labels) for field, (name, text) in COUNTED.items()}
-        self._index = Gauge("baryon_router_prefix_index_entries", "Prompt blocks in the prefix index.", labels)
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._counters = {field: counter(metric, registry) for field, (metric, _) in COUNTED.items()}
+        self._rays = {field: Counter(f"baryon_router_{field}", m.help, ("model",)) for field, (m, _) in COUNTED.items()}
+        self._index = GaugeRows(metrics.INDEX_ENTRIES, registry)
+        self._rays_index = Gauge(metrics.INDEX_ENTRIES.name, metrics.INDEX_ENTRIES.help, ("model",))
         self._told: dict[tuple[str, str], float] = {}
 
     def publish(self, routers: ModelRouters) -> None:
+        entries = {model: known.router.index.entries() for model, known in routers.items()}
+        self._index.show({(model,): count for model, count in entries.items()})
+        for model, count in entries.items():
+            self._rays_index.set(count, {"model": model})
         for model, known in routers.items():
-            self._index.set(known.router.index.entries(), {"model": model})
             for field, total in asdict(known.router.accuracy).items():
                 more = total - self._told.get((model, field), 0.0)
                 self._told[model, field] = total
+                self._counters[field].labels(model).inc(exact(more * COUNTED[field][1]))
                 if more > 0:
-                    self._counters[field].inc(more, {"model": model})
+                    self._rays[field].inc(more, {"model": model})

@@ -6,22 +6,27 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from cluster.autoscaler.demand import Demand
+from deployments.exporter_fleet import ExporterFleet
 from deployments.gateway.tenants.keyring import KeyPage
 from deployments.gateway.tenants.lease import Reply, Report
 from deployments.gateway.usage_counts import Row
 from deployments.gateway_registry import GatewayRegistry, GatewayReport, Told
 from deployments.key_changes import KeyChange, Refused
 from deployments.lending import Lending
+from deployments.node_exporter import Orders
+from deployments.node_metrics import keep_metrics
 from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling import Scaling, Site
 from deployments.scaling_metrics import ScalingMetrics
 from deployments.scaling_store import ScalingStore
+from deployments.serve_log import join_serves_log
 from deployments.state_backup import backup
 from deployments.state_store import DrainReport, FailureReport, ReplicaReport, StateStore
 from deployments.targets import read_targets, write_targets
@@ -38,6 +43,7 @@ REPORT_PERIOD_S = 5.0
 SILENT_REPLICA_IS_LOST_S = 4 * REPORT_PERIOD_S
 DECISION_PERIOD_S = 5.0
 DECISIONS_SHOWN = 20
+ORDERS_PERIOD_S, LEAST_ORDERS_PERIOD_S = 5.0, 1.0
 USAGE_LOG = "usage.sqlite"
 PAST_S = 30 * 3_600.0
 HEAD_RESOURCE = "node:__internal_head__"
@@ -46,7 +52,11 @@ HEAD_RESOURCE = "node:__internal_head__"
 class State:
     """Model catalogue and start-up stages, with a version that gateways long-poll; replica counts."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, metrics_folder: str) -> None:
+        join_serves_log()
+        self._files = keep_metrics(metrics_folder)
+        self._metrics_folder = metrics_folder
+        self._fleet = ExporterFleet()
         self._path = Path(path)
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))
@@ -59,6 +69,7 @@ class State:
         self._gateways = GatewayRegistry()
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}
+        self._exporters: dict[str, Any] = {}
         self._began_s = time.time()
         self._written: dict[str, int] = {}
         self._view: dict[str, Any] = {}
@@ -67,12 +78,14 @@ class State:
         self._changed = asyncio.Condition()
         self._writing = asyncio.Lock()
         self._deciding: asyncio.Task[None] | None = None
+        self._ordering: asyncio.Task[None] | None = None
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """`user_config["models"]` is the catalogue: `baryon apply` changes it without restarting anything."""
         self._tenants.note_config(user_config)
         self._store.replace_catalogue([{k: v for k, v in m.items() if k != "settings"} for m in user_config["models"]])
         self._limits = user_config["limits"]
+        self._exporters = user_config["exporters"]
         cards = [ScalingCard.of(card) for card in user_config["models"]]
         new = await asyncio.to_thread(self._newcomers, cards)
         self._scaling.replace_models(cards, time.time(), new)
@@ -80,6 +93,7 @@ class State:
         await self._publish()
         if self._deciding is None:
             self._deciding = asyncio.create_task(self._decide_for_ever())
+            self._ordering = asyncio.create_task(self._order_exporters_for_ever())
 
     async def watch(self, known_version: str) -> dict[str, Any]:
         """The snapshot, as soon as its version differs from `known_version` or after `WATCH_TIMEOUT_S`.
@@ -93,7 +107,10 @@ class State:
         return await self.snapshot()
 
     async def snapshot(self) -> dict[str, Any]:
-        if self._store.record_lost_replicas(SILENT_REPLICA_IS_LOST_S):
+        lost = self._store.record_lost_replicas(SILENT_REPLICA_IS_LOST_S)
+        for failure in lost:
+            self._metrics.failed(failure.model, failure.cause)
+        if lost:
             await self._publish()
         return {
             "version": self._version,
@@ -102,6 +119,7 @@ class State:
             "failures": self._store.failures(),
             "scaling": self._scaling.view(),
             "drains": self._store.drains(),
+            "exporters": [{"node": target.node, "address": target.address} for target in self._fleet.targets],
         }
 
     async def watch_keys(self, known_version: str) -> KeyPage:
@@ -157,6 +175,7 @@ class State:
 
     async def report_failure(self, report: FailureReport) -> None:
         self._store.record_failure(report)
+        self._metrics.failed(report.model, report.cause)
         self._scaling.see_replicas(self._heard_of())
         await self._publish()
 
@@ -204,8 +223,38 @@ class State:
         self._scaling.see_replicas(self._heard_of())
         self._scaling.decide(await self._site(), time.time())
         await self._tell_targets()
-        self._metrics.publish(self._scaling)
+        self._metrics.publish(self._scaling, self._heard_of(), time.time())
         self._scaling_store.trim()
+
+    async def _order_exporters_for_ever(self) -> None:
+        """At once when something has changed. Nothing that fails here ends it."""
+        while True:
+            version = self._version
+            try:
+                nodes = [node["NodeID"] for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
+                await self._fleet.order(nodes, self._orders(nodes))
+            except Exception:
+                logger.exception("exporters go on as they are")
+            await asyncio.sleep(LEAST_ORDERS_PERIOD_S)
+            async with self._changed:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ORDERS_PERIOD_S):
+                        await self._changed.wait_for(partial(self._is_not, version))
+
+    def _is_not(self, version: str) -> bool:
+        return self._version != version
+
+    def _orders(self, nodes: Sequence[str]) -> Orders:
+        going = [row["replica_id"] for row in self._store.replicas() if row["stage"] == "drain"]
+        return Orders(
+            host=self._exporters["host"],
+            port=self._exporters["port"],
+            metrics_folder=self._metrics_folder,
+            applications={card["application"]: card["name"] for card in self._store.catalogue()},
+            asked_to_go=frozenset([*going, *(row["replica_id"] for row in self._store.drains())]),
+            nodes=frozenset(nodes),
+            targets=self._fleet.targets,
+        )
 
     async def _tell_targets(self) -> None:
         """To Serve's controller, and to gateways what they should know of it."""

@@ -169,15 +169,17 @@ class StateStore:
     def forget_replica(self, replica_id: str) -> None:
         self._connection.execute("DELETE FROM replica WHERE replica_id = ?", (replica_id,))
 
-    def record_lost_replicas(self, silent_for_s: float) -> int:
-        """Turn replicas not heard of for `silent_for_s` into failures; how many there were."""
+    def record_lost_replicas(self, silent_for_s: float) -> list[FailureReport]:
+        """Turn replicas not heard of for `silent_for_s` into failures."""
         silent = self._connection.execute(
             "SELECT replica_id, model, stage FROM replica WHERE seen_at_s < ?", (self._now_s() - silent_for_s,)
         ).fetchall()
+        lost = []
         for row in silent:
             message = f"The replica's process or node went away without a word during stage '{row['stage']}'."
-            self.record_failure(FailureReport(row["replica_id"], row["model"], "replica_lost", message))
-        return len(silent)
+            lost.append(FailureReport(row["replica_id"], row["model"], "replica_lost", message))
+            self.record_failure(lost[-1])
+        return lost
 
     def replicas(self) -> list[dict[str, Any]]:
         rows = self._connection.execute("SELECT * FROM replica ORDER BY model, started_at_s")

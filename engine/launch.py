@@ -29,7 +29,7 @@ class EngineLaunch:
     """Everything a command line is made from.
 
     `engine_args` are vLLM's own flag names with underscores. `kv_cache_bytes` sizes the cache on a CPU; on a GPU vLLM
-    sizes it from `gpu_memory_utilization`.
+    sizes it from `gpu_memory_utilization`. `trace_endpoint`: where spans go, by OTLP over HTTP.
     """
 
     model: str
@@ -44,6 +44,7 @@ class EngineLaunch:
     kv_cache_bytes: int | None = None
     rank: Rank | None = None
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    trace_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

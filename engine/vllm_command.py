@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from urllib.parse import quote
 
 from engine.arguments import command_line
 from engine.cpu import thread_binding
@@ -39,6 +40,7 @@ def vllm_command(launch: EngineLaunch, cores: tuple[int, ...]) -> Command:
         "kv_cache_memory_bytes": launch.kv_cache_bytes,
         **ALWAYS,
         **(_cpu_defaults(launch) if launch.device == "cpu" else {}),
+        **({"otlp_traces_endpoint": launch.trace_endpoint} if launch.trace_endpoint else {}),
         **launch.engine_args,
         **(_rank_arguments(launch.rank) if launch.rank else {}),
     }
@@ -50,6 +52,8 @@ def vllm_command(launch: EngineLaunch, cores: tuple[int, ...]) -> Command:
         "HF_HUB_OFFLINE": "1",
         "TORCHINDUCTOR_CACHE_DIR": compile_cache(),
     }
+    if launch.trace_endpoint:
+        environment |= _trace_environment(launch)
     if launch.device == "cpu":
         environment |= _cpu_environment(launch, cores)
     if launch.rank is not None:
@@ -68,6 +72,16 @@ def compile_cache() -> str:
 def _cpu_defaults(launch: EngineLaunch) -> dict[str, object]:
     """vLLM 0.32 gives a later pipeline stage its input buffers only while it warms up, which it skips in eager mode."""
     return {"dtype": "float32", **(CPU_PIPELINE if launch.pipeline_parallel_size > 1 else CPU_EAGER)}
+
+
+def _trace_environment(launch: EngineLaunch) -> dict[str, str]:
+    """vLLM speaks gRPC otherwise. It joins the traces that gateways sample and begins none: a canary is no request."""
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+        "OTEL_SERVICE_NAME": "baryon-engine",
+        "OTEL_RESOURCE_ATTRIBUTES": f"baryon.model={quote(launch.model, safe='')}",
+    }
 
 
 def _cpu_environment(launch: EngineLaunch, cores: tuple[int, ...]) -> dict[str, str]:

@@ -57,6 +57,7 @@ def read_status(record: RunRecord, *, with_decisions: bool = False) -> dict[str,
         "replicas": snapshot["replicas"] if snapshot else [],
         "failures": snapshot["failures"] if snapshot else [],
         "drains": snapshot["drains"] if snapshot else [],
+        "exporters": snapshot["exporters"] if snapshot else [],
         "state_is_away": snapshot is None,
         **({"decisions": decisions} if with_decisions else {}),
     }

@@ -84,6 +84,8 @@ def _beside_usual(row: Row, stage: str, ms: float, normal: Mapping[str, Any] | N
     if stage == "decode" and mine is not None and typical is not None:
         tokens = f"{row['output_tokens']} tokens at {in_words(mine)} each; usual are {normal['output_tokens']}"
         return f": {tokens} at {in_words(typical)}, so {_verdict_on_decode(mine, typical, row, normal)}."
+    if stage == "engine":
+        return f"; a whole request of {row['model']} usually takes {in_words(normal['e2e_ms'])}."
     usual_ms = normal["stages"].get(stage, 0.0)
     if ms <= MUCH_MORE * usual_ms:
         return f", as usual for {row['model']} ({in_words(usual_ms)})."

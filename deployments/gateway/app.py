@@ -28,7 +28,8 @@ from deployments.gateway.model_routers import ModelRouters
 from deployments.gateway.recent_requests import RecentRequests
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader
-from deployments.gateway.request_record import Observer, RequestRecord
+from deployments.gateway.request_record import Observer, RequestRecord, Tracing
+from deployments.gateway.request_trace import trace_id_in
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.stages import AUTH, READ, ROUTE, Stages
 from deployments.gateway.suspects import Suspects
@@ -75,6 +76,7 @@ class GatewayApp:
         self.tally = UsageTally()
         self.recent = RecentRequests()
         self.observers: list[Observer] = []
+        self.tracing: Tracing | None = None
         self._backends = Backends(
             settings,
             catalogue,
@@ -100,6 +102,11 @@ class GatewayApp:
     def _begin(self, request: ClientRequest, response: Response) -> None:
         record = RequestRecord(f"req-{secrets.token_hex(12)}", self.routers.gateway_id, request.path.decode())
         answer = Answer(response, request.path, response_headers(request, record), record)
+        if self.tracing is not None:
+            record.trace = self.tracing.begin(request.headers, record)
+            record.trace_id = record.trace.trace_id
+        elif b"traceparent" in request.headers:
+            record.trace_id = trace_id_in(request.headers)
         try:
             tenant = self._tenant(request)
         except GatewayError as error:
@@ -168,8 +175,8 @@ class GatewayApp:
             if not response.client_is_gone:
                 answer.fail(error)
         except Exception:
+            self._log_failure("request %s could not be handled", record)
             answer.fail(engine_error())
-            raise
         finally:
             self._end(record, response)
 
@@ -180,8 +187,13 @@ class GatewayApp:
             try:
                 observe(record)
             except Exception:
-                logger.exception("an observer failed on request %s", record.request_id)
+                self._log_failure("an observer failed on request %s", record)
+        if self.tracing is not None:
+            self.tracing.ended(record)
         self.recent.keep(record)
+
+    def _log_failure(self, what: str, record: RequestRecord) -> None:
+        logger.exception(what, record.request_id, extra={"request_id": record.request_id})
 
     def _card(self, name: str, tenant: Tenant) -> ModelCard:
         """Raises:

@@ -103,6 +103,8 @@ class Attempt:
 
     def _close_record(self, outcome: Outcome, usage: Usage | None, spent: Spent) -> None:
         record = self._record
+        if record.trace is not None:
+            record.trace.attempt_ends(outcome)
         if outcome == "not_started":
             record.stages.give_up_replica()
             return

@@ -134,7 +134,10 @@ class Inference:
         self._record.stages.enter(CONNECT)
         request_id, path = self._record.request_id.encode(), self._request.path
         dispatch = attempt.dispatch_header(self._record.gateway_id, request_id)
-        wire = engine_request(path, attempt.body, replica.url, replica.token, request_id, dispatch, self._tenant.name)
+        trace = self._record.trace.asks(replica.replica_id) if self._record.trace is not None else b""
+        wire = engine_request(
+            path, attempt.body, replica.url, replica.token, request_id, dispatch, self._tenant.name, trace
+        )
         kept_open = self._backends.pool.take(replica.url)
         if kept_open is not None:
             outcome = await self._exchange(kept_open, wire, replica, attempt)

@@ -22,8 +22,8 @@ class RecentRequests:
         self._by_client_id: dict[str, RequestRecord] = {}
 
     def keep(self, record: RequestRecord) -> None:
-        """After all observers have seen it: the gaps of a long stream are larger than all the rest, and are let go."""
-        record.gaps_ms = NO_GAPS
+        """After all observers have seen it: what is larger than all the rest is let go."""
+        record.gaps_ms, record.trace = NO_GAPS, None
         self._records[record.request_id] = record
         if record.client_request_id:
             self._by_client_id[record.client_request_id] = record

@@ -189,12 +189,12 @@ def _json_object(body: bytes) -> dict[str, object] | None:
 
 
 def engine_request(
-    path: bytes, body: bytes, host: str, secret: str, request_id: bytes, dispatch: bytes, tenant: str
+    path: bytes, body: bytes, host: str, secret: str, request_id: bytes, dispatch: bytes, tenant: str, trace: bytes
 ) -> bytes:
     """The bytes sent to an engine. None of the client's own headers go along; `dispatch` is for other gateways, and
-    `tenant` for the one that hears what was computed, should this gateway be killed.
+    `tenant` for the one that hears what was computed, should this gateway be killed. `trace`: whole header lines.
     """
     return (
         b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\nx-baryon-internal-token: %b\r\n"
-        b"x-request-id: %b\r\nx-baryon-dispatch: %b\r\nx-baryon-tenant: %b\r\ncontent-length: %d\r\n\r\n%b"
-    ) % (path, host.encode(), token_now(secret), request_id, dispatch, quote(tenant).encode(), len(body), body)
+        b"x-request-id: %b\r\nx-baryon-dispatch: %b\r\nx-baryon-tenant: %b\r\n%bcontent-length: %d\r\n\r\n%b"
+    ) % (path, host.encode(), token_now(secret), request_id, dispatch, quote(tenant).encode(), trace, len(body), body)

@@ -20,6 +20,7 @@ class ReplicaInfo:
     kv_cache_tokens: int | None = None
     is_leaving: bool = False
     node_id: str = ""
+    tensor_parallel_size: int = 1
 
 
 class ReplicaTable:

@@ -2,17 +2,18 @@
 
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from deployments.gateway.errors import GatewayError
+from deployments.gateway.request_trace import RequestTrace
 from deployments.gateway.stages import AUTH, CONNECT, ENGINE, NAMES, QUEUE, READ, RETRY, ROUTE, Stages
 from deployments.gateway.usage import Usage
 
 Outcome = Literal["completed", "client_gone", "broken", "timed_out", "refused", "shed", "failed"]
 SHED = frozenset({"at_capacity", "model_not_ready", "shutting_down", "keys_unknown", "limits_unknown"})
-NOT_SHOWN = frozenset({"stages", "gaps_ms", "engine_queue_ms", "prefill_ms", "decode_ms"})
+NOT_SHOWN = frozenset({"stages", "trace", "gaps_ms", "engine_queue_ms", "prefill_ms", "decode_ms"})
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,7 @@ class RequestRecord:
     began_s: float = field(default_factory=time.time)
     client_request_id: str = ""
     trace_id: str = ""
+    trace: RequestTrace | None = None
     model: str = ""
     tenant: str = ""
     priority: int = 0
@@ -130,3 +132,14 @@ class RequestRecord:
 
 
 Observer = Callable[[RequestRecord], None]
+
+
+class Tracing(Protocol):
+    """All requests' traces."""
+
+    def begin(self, headers: Mapping[bytes, bytes], record: RequestRecord) -> RequestTrace: ...
+
+    def ended(self, record: RequestRecord) -> None: ...
+
+    def close(self) -> None:
+        """Send what is left; may block."""

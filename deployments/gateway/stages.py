@@ -35,6 +35,10 @@ class Stages:
         self.enter(self._stage)
         return self.spent_ms
 
+    def now_ms(self) -> float:
+        """Since it began."""
+        return monotonic() * 1000 - self.began_ms
+
     def end(self) -> None:
         """With the last byte of the answer, or when the client leaves. A second call does nothing."""
         self.enter(self._stage)

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from engine.simulated.core import EngineFull, SimulatedEngine
 from engine.simulated.metrics_text import metrics_text
+from engine.simulated.timings import Timings
 from engine.simulated.words import count_tokens, tokens_of
 
 DEFAULT_TOKENS = 64
@@ -105,17 +106,9 @@ class SimulatedApi:
         identity = prefix + self._request_id(request)
         if parameters.stream:
             return StreamingResponse(self._events(parameters, identity, kind), media_type="text/event-stream")
-        started_s = time.monotonic()
-        texts, usage, first_s = await self._finish(request, parameters, identity)
+        texts, usage, metrics = await self._finish(request, parameters, identity)
         choices = [_whole_choice(kind, index, text) for index, text in enumerate(texts)]
-        return JSONResponse(
-            {
-                **self._envelope(identity, kind),
-                "choices": choices,
-                "usage": usage,
-                "metrics": _metrics(first_s - started_s),
-            }
-        )
+        return JSONResponse({**self._envelope(identity, kind), "choices": choices, "usage": usage, "metrics": metrics})
 
     async def _events(self, parameters: Parameters, identity: str, kind: str) -> AsyncIterator[bytes]:
         """As vLLM does, one event for all tokens of an answer that were made since the last one."""
@@ -125,11 +118,11 @@ class SimulatedApi:
         answers = [self._words(parameters, choice) for choice in range(parameters.n)]
         at = [0] * len(answers)
         prompt_tokens, cached = 0, 0
-        started_s, first_s = time.monotonic(), 0.0
-        async for made, sequence in self._engine.generate(identity, parameters.text(), [len(a) for a in answers]):
+        timings, lengths, is_first = Timings(), [len(answer) for answer in answers], True
+        async for made, sequence in self._engine.generate(identity, parameters.text(), lengths, timings):
             prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
-            if not first_s:
-                first_s = time.monotonic()
+            if is_first:
+                is_first = False
                 if kind == "chat.completion":
                     for index in range(parameters.n):
                         yield _event(envelope, ROLE % index, _so_far(options, prompt_tokens, 0))
@@ -142,14 +135,14 @@ class SimulatedApi:
                 yield _event(envelope, _piece(kind, index, text, reason), _so_far(options, prompt_tokens, at[index]))
         if options.include_usage:
             usage = orjson.dumps(_usage(prompt_tokens, cached, sum(at)))
-            metrics = orjson.dumps(_metrics(first_s - started_s))
+            metrics = orjson.dumps(timings.metrics())
             yield b"data: " + envelope + b',"choices":[],"usage":' + usage + b',"metrics":' + metrics + b"}\n\n"
         yield b"data: [DONE]\n\n"
 
     async def _finish(
         self, request: Request, parameters: Parameters, identity: str
-    ) -> tuple[list[str], dict[str, Any], float]:
-        """The whole answer, and when its first token was made; given up if the client leaves before it is made."""
+    ) -> tuple[list[str], dict[str, Any], dict[str, float]]:
+        """The whole answer, what it took and how long; given up if the client leaves before it is made."""
         making = asyncio.create_task(self._whole(parameters, identity))
         leaving = asyncio.create_task(_client_left(request))
         try:
@@ -161,19 +154,19 @@ class SimulatedApi:
             making.cancel()
             leaving.cancel()
 
-    async def _whole(self, parameters: Parameters, identity: str) -> tuple[list[str], dict[str, Any], float]:
+    async def _whole(self, parameters: Parameters, identity: str) -> tuple[list[str], dict[str, Any], dict[str, float]]:
         answers = [self._words(parameters, choice) for choice in range(parameters.n)]
         prompt_tokens = cached = 0
-        first_s = 0.0
-        async for _, sequence in self._engine.generate(identity, parameters.text(), [len(a) for a in answers]):
+        timings, lengths = Timings(), [len(answer) for answer in answers]
+        async for _, sequence in self._engine.generate(identity, parameters.text(), lengths, timings):
             prompt_tokens, cached = sequence.prompt_tokens, sequence.cached_tokens
-            first_s = first_s or time.monotonic()
-        return ["".join(words) for words in answers], _usage(prompt_tokens, cached, sum(map(len, answers))), first_s
+        texts = ["".join(words) for words in answers]
+        return texts, _usage(prompt_tokens, cached, sum(lengths)), timings.metrics()
 
     async def _responses(self, request: Request) -> Response:
         parameters = await self._read(request)
         identity = "resp_" + self._request_id(request)
-        texts, usage, _ = await self._finish(request, parameters, identity)
+        texts, usage, metrics = await self._finish(request, parameters, identity)
         content = [{"type": "output_text", "text": texts[0], "annotations": []}]
         item = {
             "type": "message",
@@ -185,7 +178,8 @@ class SimulatedApi:
         counts = {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
         document = {"id": identity, "object": "response", "created_at": int(time.time()), "status": "completed"}
         usage = {**counts, "total_tokens": usage["total_tokens"]}
-        return JSONResponse({**document, "model": self._model, "output": [item], "usage": usage})
+        document |= {"model": self._model, "output": [item], "usage": usage}
+        return JSONResponse({**document, "metrics": metrics})
 
     async def _messages(self, request: Request) -> Response:
         parameters = await self._read(request)
@@ -286,10 +280,6 @@ def _piece(kind: str, index: int, text: bytes, reason: bytes) -> bytes:
 def _whole_choice(kind: str, index: int, text: str) -> dict[str, Any]:
     content = {"message": {"role": "assistant", "content": text}} if kind == "chat.completion" else {"text": text}
     return {"index": index, **content, "logprobs": None, "finish_reason": "length"}
-
-
-def _metrics(ttft_s: float) -> dict[str, float]:
-    return {"time_to_first_token_ms": ttft_s * 1000}
 
 
 def _usage(prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> dict[str, Any]:

@@ -1,37 +1,16 @@
 """The simulated engine's loop: takes a step, lets its time pass, hands out the tokens."""
 
 import asyncio
-import bisect
-import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 
 from engine.simulated.block_manager import BLOCK_TOKENS
+from engine.simulated.latencies import Latencies
 from engine.simulated.profiles import Profile
 from engine.simulated.request_state import OutputProcessor, RequestState
-from engine.simulated.scheduler import Scheduler, Sequence
+from engine.simulated.scheduler import Scheduler, Sequence, Step
+from engine.simulated.timings import Timings
 from engine.simulated.words import block_hashes, count_tokens
-
-TTFT_BUCKETS_S = (
-    0.001,
-    0.005,
-    0.01,
-    0.02,
-    0.04,
-    0.06,
-    0.08,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-    2.5,
-    5.0,
-    7.5,
-    10.0,
-    20.0,
-    60.0,
-)
 
 
 class EngineFull(Exception):
@@ -49,12 +28,6 @@ class Counters:
     prefix_queries: int = 0
     prefix_hits: int = 0
     requests: int = 0
-    first_token_s: float = 0.0
-    first_tokens_by_bucket: list[int] = field(default_factory=lambda: [0] * (len(TTFT_BUCKETS_S) + 1))
-
-    def count_first_token(self, after_s: float) -> None:
-        self.first_token_s += after_s
-        self.first_tokens_by_bucket[bisect.bisect_left(TTFT_BUCKETS_S, after_s)] += 1
 
 
 @dataclass(slots=True)
@@ -63,6 +36,7 @@ class Asked:
 
     sequences: list[Sequence]
     made: list[int]
+    timings: Timings
     is_prefilled: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -72,6 +46,7 @@ class SimulatedEngine:
 
     def __init__(self, profile: Profile, max_queued: int, max_batched_tokens: int, max_sequences: int) -> None:
         self.counters = Counters()
+        self.latencies = Latencies()
         self.scheduler = Scheduler(profile.kv_capacity_tokens, max_batched_tokens, max_sequences)
         self.output_processor = OutputProcessor()
         self._step_time = profile.step_time
@@ -88,6 +63,7 @@ class SimulatedEngine:
                 self._work.clear()
                 await self._work.wait()
                 continue
+            self._note_scheduled(step)
             await asyncio.sleep(self._step_time.of(step.load) / 1000)
             self.counters.steps += 1
             self.counters.step_tokens += step.load.tokens
@@ -102,14 +78,15 @@ class SimulatedEngine:
             raise EngineFull
 
     async def generate(
-        self, request_id: str, prompt: str, lengths: Collection[int]
+        self, request_id: str, prompt: str, lengths: Collection[int], timings: Timings
     ) -> AsyncIterator[tuple[list[int], Sequence]]:
         """An answer of each of the `lengths`, in tokens. Yields how many more tokens of each there are, all that were
         made since the last time, with the first sequence. Leaving early aborts the request and frees its blocks.
+        `timings` are filled in.
         """
         hashes = block_hashes(prompt, BLOCK_TOKENS)
         sequences = [Sequence(request_id, count_tokens(prompt), length, hashes) for length in lengths]
-        asked = Asked(sequences, [0] * len(sequences))
+        asked = Asked(sequences, [0] * len(sequences), timings)
         self.counters.requests += 1
         self.counters.prefix_queries += sequences[0].prompt_tokens
         self._requests += 1
@@ -130,7 +107,7 @@ class SimulatedEngine:
                 self.scheduler.abort(sequence)
 
     async def _made(self, asked: Asked) -> AsyncIterator[list[int]]:
-        left, began_s = sum(sequence.output_tokens for sequence in asked.sequences), time.perf_counter()
+        left = sum(sequence.output_tokens for sequence in asked.sequences)
         is_first = True
         while left:
             await asked.news.wait()
@@ -138,10 +115,16 @@ class SimulatedEngine:
             made, asked.made = asked.made, [0] * len(asked.made)
             if is_first:
                 is_first = False
-                self.counters.count_first_token(time.perf_counter() - began_s)
                 self.counters.prefix_hits += asked.sequences[0].cached_tokens
             left -= sum(made)
+            if not left:
+                self.latencies.ended(asked.timings)
             yield made
+
+    def _note_scheduled(self, step: Step) -> None:
+        for sequence, _ in step.chunks:
+            if not sequence.generated:
+                self._asked[sequence][0].timings.scheduled()
 
     def _count_token(self, sequence: Sequence) -> None:
         """A prompt counts with its first token, and once for all answers to it."""
@@ -150,5 +133,8 @@ class SimulatedEngine:
             asked.is_prefilled = True
             self.counters.prompt_tokens += sequence.prompt_tokens
         self.counters.generation_tokens += 1
+        before_s = asked.timings.last_token_s
+        asked.timings.got_token()
+        self.latencies.got_token(asked.timings, before_s)
         asked.made[index] += 1
         asked.news.set()

@@ -28,7 +28,8 @@ STREAM_HEAD = (
 )
 BODY = (
     b'{"id":"chatcmpl-0","object":"chat.completion","created":1795445459,"model":"m","choices":[{"index":0,"message":'
-    b'{"role":"assistant","content":"Paris."},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2}}'
+    b'{"role":"assistant","content":"Paris."},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2},'
+    b'"metrics":{"time_to_first_token_ms":0.1,"generation_time_ms":0.1,"queue_time_ms":0.1}}'
 )
 UNARY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -35,6 +36,10 @@ from engine.process_tree import is_alive
 from engine.vllm_command import vllm_command
 from engine.weights.source import parse_source
 from engine.weights.store import ModelStore
+from tests.benchmarks.gateway_cpu import running
+from tests.unit.gateway.otlp_receiver import OtlpReceiver, receiving
+from tests.unit.gateway.test_request_record import SECRET_WORDS
+from tests.unit.gateway.test_server_timing import ENGINES, OURS, stages
 
 pytestmark = pytest.mark.engine
 TOKEN = {"x-baryon-internal-token": token_now("test").decode()}
@@ -54,7 +59,7 @@ def test_the_snapshot_of_flags_is_vllms_own() -> None:
     assert now == kept, f"run {script.name} > engine/vllm_flags.json and look at engine/vllm_command.py; {moved}"
 
 
-def launch(port: int, tensor_parallel_size: int) -> EngineLaunch:
+def launch(port: int, tensor_parallel_size: int, trace_endpoint: str | None = None) -> EngineLaunch:
     folder = ModelStore(store_folder()).materialise(parse_source(f"bundled:{MODEL}"))
     return EngineLaunch(
         model=MODEL,
@@ -66,6 +71,7 @@ def launch(port: int, tensor_parallel_size: int) -> EngineLaunch:
         tensor_parallel_size=tensor_parallel_size,
         kv_cache_bytes=GIB // 4,
         engine_args={"max_model_len": MAX_MODEL_LEN, "max_num_batched_tokens": CHUNK_TOKENS},
+        trace_endpoint=trace_endpoint,
     )
 
 
@@ -76,13 +82,19 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="module")
+def receiver() -> Iterator[OtlpReceiver]:
+    with receiving() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def engine(
-    runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
+    runner: asyncio.Runner, receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[EngineProcess, EngineProbe]]:
     """One engine with two tensor-parallel workers, ended by the last test."""
 
     async def start() -> tuple[EngineProcess, EngineProbe]:
-        asked = launch(free_port("127.0.0.1"), 2)
+        asked = launch(free_port("127.0.0.1"), 2, receiver.endpoint)
         log = tmp_path_factory.mktemp("contract") / "engine.log"
         process, probe = EngineProcess(vllm_command(asked, available_cores()), log, "contract"), EngineProbe(asked)
         await probe.wait_ready(process, 240)
@@ -231,6 +243,45 @@ def test_an_answer_that_comes_whole_tells_its_time_to_first_token(client: httpx.
     assert usage is not None
     assert usage.ttft_ms is not None
     assert usage.ttft_ms > 0
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_stages_of_a_request_add_up_to_what_its_client_waits(
+    engine: tuple[EngineProcess, EngineProbe], *, streams: bool
+) -> None:
+    """The closest of five: a client that is kept from reading waits longer than its answer took."""
+    port = free_port("127.0.0.1")
+    gateway = [sys.executable, "-m", "tests.benchmarks.lone_gateway", str(port), engine[1].url, "test", MODEL]
+    body = {"model": MODEL, "prompt": "one two " * 400, "max_tokens": 400, "ignore_eos": True, "stream": streams}
+    waits = []
+    with running(gateway, port), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        for _ in range(5):
+            began_s = time.perf_counter()
+            answer = client.post("/v1/completions", json=body, headers={"x-baryon-timing": "1"})
+            e2e_ms = (time.perf_counter() - began_s) * 1000
+            comment = answer.text.partition(": server-timing ")[2].partition("\n")[0]
+            told = stages(comment if streams else answer.headers["server-timing"])
+            assert list(told) == OURS + ENGINES
+            assert min(told["prefill"], told["decode"]) > 1
+            waits.append((e2e_ms, told))
+    off_by = [abs(sum(told.values()) - e2e_ms) / e2e_ms for e2e_ms, told in waits]
+    assert min(off_by) < 0.05, waits
+
+
+def test_the_engine_joins_a_trace_that_is_sampled_and_no_other(client: httpx.Client, receiver: OtlpReceiver) -> None:
+    traced, untraced, span = "0af7651916cd43dd8448eb211c80319c", "1bf7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    complete(client).raise_for_status()
+    for trace, flags in ((untraced, "00"), (traced, "01")):
+        headers = {"traceparent": f"00-{trace}-{span}-{flags}"}
+        client.post(
+            "/v1/completions", json={"model": MODEL, "prompt": SECRET_WORDS}, headers=headers
+        ).raise_for_status()
+    (joined,) = receiver.wait_for(1, "llm_request")
+    assert (joined["trace"], joined["parent"]) == (traced, span)
+    assert joined["service"]["service.name"] == "baryon-engine"
+    assert joined["service"]["baryon.model"] == MODEL
+    assert joined["attributes"]["gen_ai.latency.time_in_queue"] >= 0
+    assert SECRET_WORDS not in repr(receiver.spans)
 
 
 def test_the_size_of_the_kv_cache_is_told(runner: asyncio.Runner, engine: tuple[EngineProcess, EngineProbe]) -> None:

@@ -24,15 +24,17 @@ START_TIMEOUT_S = 600.0
 
 
 class ClusterProcess:
-    """`text` is a baryon.yaml with PORT and DASHBOARD_PORT to be filled in."""
+    """`text` is a baryon.yaml without its ports; `always`: lines of every one that is written here."""
 
     _connected: "ClassVar[ClusterProcess | None]" = None
 
-    def __init__(self, text: str, gateway_processes: int = 1) -> None:
+    def __init__(self, text: str, gateway_processes: int = 1, always: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bn-", dir="/tmp"))
         self._gateway_processes = gateway_processes
+        self._always = always
         self.port = free_port()
         self.dashboard_port = free_port()
+        self.metrics_url = f"http://127.0.0.1:{free_port()}"
         self.environment = {**os.environ, "BARYON_RUN_DIR": str(self.folder / "run"), "PYTHONUNBUFFERED": "1"}
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = self.write_config(text)
@@ -45,7 +47,8 @@ class ClusterProcess:
         processes = gateway_processes or self._gateway_processes
         gateway = f"gateway: {{port: {self.port}, processes: {processes}, queue_max_waiting: 32}}\n"
         gateway += f"ray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
-        path.write_text(gateway + text)
+        gateway += f"monitoring: {{port: {self.metrics_url.rpartition(':')[2]}}}\n"
+        path.write_text(gateway + self._always + text)
         return path
 
     def start(self) -> None:
@@ -138,9 +141,9 @@ class ClusterProcess:
 
 
 @contextmanager
-def running_cluster(text: str, gateway_processes: int = 1) -> Iterator[ClusterProcess]:
+def running_cluster(text: str, gateway_processes: int = 1, always: str = "") -> Iterator[ClusterProcess]:
     """For as long as tests share it; it ends without a process left."""
-    process = ClusterProcess(text, gateway_processes)
+    process = ClusterProcess(text, gateway_processes, always)
     try:
         process.start()
         yield process

@@ -6,6 +6,7 @@ import pytest
 from openai import OpenAI
 
 from tests.end_to_end.cluster_process import ClusterProcess, running_cluster
+from tests.unit.gateway.otlp_receiver import OtlpReceiver, receiving
 
 CHAT = "smollm2-135m-instruct"
 TINY = "tiny-tp2"
@@ -52,8 +53,16 @@ def shares_the_cluster(item: pytest.Function) -> bool:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ClusterProcess]:
-    with running_cluster(MODELS) as process:
+def receiver() -> Iterator[OtlpReceiver]:
+    """Of the traces of what asks for one."""
+    with receiving() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def cluster(receiver: OtlpReceiver) -> Iterator[ClusterProcess]:
+    tracing = f"tracing: {{endpoint: '{receiver.endpoint}', sample: 0}}\n"
+    with running_cluster(MODELS, always=tracing) as process:
         yield process
 
 

@@ -12,6 +12,7 @@ from engine.process_tree import is_alive
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.keys_on_two_gateways import check_keys
 from tests.end_to_end.limits_over_gateways import check_limits
+from tests.end_to_end.metrics_of_two_gateways import check_kills, check_page, check_serve_pages
 
 pytestmark = pytest.mark.cluster
 
@@ -45,6 +46,15 @@ def test_both_gateways_answer_on_one_port(small: ClusterProcess) -> None:
     assert len(pids) == 2
     listeners = {pid for pid in pids if holds_connection(small, pid)}
     assert listeners == pids
+
+
+def test_their_node_has_one_page_of_metrics(small: ClusterProcess) -> None:
+    check_page(small)
+    check_serve_pages(small)
+
+
+def test_metrics_outlive_an_engine_and_a_gateway_that_are_killed(small: ClusterProcess) -> None:
+    check_kills(small, gateways)
 
 
 def holds_connection(cluster: ClusterProcess, pid: int) -> bool:

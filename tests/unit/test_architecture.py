@@ -11,6 +11,7 @@ FORBIDDEN = {
     "deployments": {"vllm", "torch"},
     "cluster/autoscaler": {"asyncio", "deployments", "ray", "threading", "time"},
     "cluster": {"vllm", "torch", "starlette"},
+    "monitoring": {"ray", "vllm", "torch", "cluster", "deployments", "engine"},
 }
 ALLOWED = {"cluster.autoscaler": "deployments/gateway"}
 RAY_IS_ALLOWED_IN = ("deployments", "cluster")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from deployments.gateway.http_server import Headers
@@ -23,6 +24,12 @@ WAIT_FOR_STATE_S = 0.7
 OUTPUT_SHARE = 4
 FORGET_IDLE_S = 600.0
 UNLIMITED = Limits()
+LIMIT_NAMES = {
+    Kind.REQUESTS: "requests_per_minute",
+    Kind.TOKENS: "tokens_per_minute",
+    Kind.SLOTS: "concurrent_requests",
+    Kind.DAY: "tokens_per_day",
+}
 
 
 def system_moment() -> Moment:
@@ -33,7 +40,7 @@ class Spending:
     """All accounts of one gateway. `borrower.py` carries its reports to state and the replies back.
 
     `wanted` is set while a request waits for state, `used` once some tenant has limits. Accounts that have nothing to
-    tell cost nothing: only those awake are looked at.
+    tell cost nothing: only those awake are looked at. `limited`: requests answered with 429, by model and limit.
     """
 
     def __init__(self, gateway_id: str, clock: Callable[[], Moment] = system_moment) -> None:
@@ -49,6 +56,7 @@ class Spending:
         self._generations = 0
         self.wanted = asyncio.Event()
         self.used = asyncio.Event()
+        self.limited: Counter[tuple[str, str]] = Counter()
 
     def moment(self) -> Moment:
         return self._clock()
@@ -85,6 +93,7 @@ class Spending:
         if not self.standing.gateways:
             raise limits_unknown()
         pot = known or account.lacking(cost, self.standing) or lacking
+        self.limited[account.key[1], LIMIT_NAMES[pot.kind]] += 1
         raise over_limit(*account.key, pot, cost.tokens, retry_after_s(pot, self._clock(), time.time()))
 
     def account(self, tenant: Tenant, model: str) -> Account:

@@ -75,6 +75,11 @@ def test_a_client_that_left_is_not_the_clusters_fault() -> None:
     assert explanation(row(outcome="client_gone"), OTHERS)["sentence"].startswith("The client left after 1.05 s.")
 
 
+def test_where_the_engine_told_nothing_the_whole_is_compared() -> None:
+    gone = row(outcome="client_gone", engine=9_000.0)
+    assert explanation(gone, OTHERS)["sentence"].endswith("a whole request of chat usually takes 1.05 s.")
+
+
 def test_times_are_said_as_people_say_them() -> None:
     assert [in_words(ms) for ms in (None, 0.123, 7.0, 12.4, 1_234.0, 150_000.0)] == [
         *("an unknown time", "0.12 ms", "7 ms", "12 ms", "1.23 s", "2.5 min"),

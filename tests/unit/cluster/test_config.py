@@ -63,6 +63,8 @@ def test_every_problem_is_told_at_once_with_its_line() -> None:
         ("models: []\ngateway: {media_hosts: ['https://a.example']}", "not the name of a host"),
         ("models: []\ngateway: {cors_origins: [chat.example.com]}", "not an origin"),
         ("models: []\ngateway: {cors_origins: ['https://chat.example.com/']}", "not an origin"),
+        ("models: []\ntracing: {endpoint: 'collector:4318'}", "not the URL of an OTLP receiver"),
+        ("models: []\ntracing: {endpoint: 'http://c:4318', sample: 2}", "tracing.sample"),
         ("models: []\ngateway: {tls: {certificate: a.pem}}", "gateway.tls.key"),
     ],
 )

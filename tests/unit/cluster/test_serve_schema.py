@@ -99,7 +99,21 @@ def test_what_the_gateway_is_told_is_what_its_settings_are_called() -> None:
         TEXT + "gateway: {cors_origins: ['https://A.example'], media_hosts: [I.example], tls: {certificate: c, key: k}}"
     )
     gateway = application(schema(text), "gateway")
-    settings = GatewaySettings(**gateway["deployments"][0]["user_config"])
+    told = gateway["deployments"][0]["user_config"]
+    assert told.pop("tracing") is None
+    settings = GatewaySettings(**told)
     assert (settings.cors_origins, settings.media_hosts) == (["https://a.example"], ["i.example"])
     assert gateway["args"]["tls"] == {"certificate": str(Path("c").absolute()), "key": str(Path("k").absolute())}
     assert application(schema(), "gateway")["args"]["tls"] is None
+
+
+def test_gateways_and_engines_are_told_where_traces_go_and_how_many_is_no_reason_for_a_new_engine() -> None:
+    few, many = (
+        schema(f"{TEXT}tracing: {{endpoint: 'http://collector:4318', sample: {sample}}}") for sample in (0.1, 1)
+    )
+    told = application(few, "gateway")["deployments"][0]["user_config"]["tracing"]
+    assert told == {"endpoint": "http://collector:4318/v1/traces", "sample": 0.1}
+    assert application(few, "org--a")["args"]["trace_endpoint"] == told["endpoint"]
+    assert application(few, "org--a")["args"] == application(many, "org--a")["args"]
+    assert application(few, "gateway")["args"] == application(many, "gateway")["args"]
+    assert application(schema(), "org--a")["args"]["trace_endpoint"] is None

@@ -69,9 +69,9 @@ def test_a_failed_replica_leaves_the_list_and_its_cause_stays(store: StateStore)
 def test_a_replica_that_falls_silent_becomes_a_failure(store: StateStore, clock: Clock) -> None:
     store.record_replica(REPORT)
     clock.at_s += 19
-    assert store.record_lost_replicas(silent_for_s=20) == 0
+    assert not store.record_lost_replicas(silent_for_s=20)
     clock.at_s += 2
-    assert store.record_lost_replicas(silent_for_s=20) == 1
+    assert len(store.record_lost_replicas(silent_for_s=20)) == 1
     assert store.replicas() == []
     assert store.failures()[0]["cause"] == "replica_lost"
 

@@ -50,6 +50,16 @@ def test_the_guard_stands_in_front_and_requests_are_bounded() -> None:
     assert words(argv, "--served-model-name") == "m"
 
 
+def test_an_engine_joins_traces_where_it_is_told_to() -> None:
+    command = vllm_command(launch(model="org/m", trace_endpoint="http://c:4318/v1/traces"), (0,))
+    assert words(command.argv, "--otlp-traces-endpoint") == "http://c:4318/v1/traces"
+    assert command.env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "http/protobuf"
+    assert command.env["OTEL_RESOURCE_ATTRIBUTES"] == "baryon.model=org%2Fm"
+    untraced = vllm_command(launch(), (0,))
+    assert "--otlp-traces-endpoint" not in untraced.argv
+    assert not [name for name in untraced.env if name.startswith("OTEL")]
+
+
 def test_an_operators_arguments_win_over_ours() -> None:
     argv = vllm_command(launch(engine_args={"dtype": "bfloat16", "enforce_eager": False, "max_num_seqs": 3}), (0,)).argv
     assert words(argv, "--dtype") == "bfloat16"

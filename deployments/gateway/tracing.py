@@ -1,0 +1,129 @@
+"""Spans of requests, sent by OTLP over HTTP from a thread of their own. Loaded only where traces are configured.
+
+A request has a span, with one below it for each stage and each replica asked; vLLM's own is below that of its replica.
+Whether it is sampled is the caller's word if it has one (W3C trace context), else a share of all traces.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, format_trace_id, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from deployments.gateway.request_record import RequestRecord
+from deployments.gateway.stages import AUTH, NAMES, QUEUE, READ, ROUTE
+
+SERVICE = "baryon-gateway"
+PROPAGATOR = TraceContextTextMapPropagator()
+FAULTS = frozenset({"failed", "broken", "timed_out", "shed"})
+BEFORE_THE_ENGINE = (AUTH, READ, QUEUE, ROUTE)
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+class OtlpTracing:
+    """One gateway's. `sample`: the share of traces, of those that begin here."""
+
+    def __init__(self, gateway_id: str, endpoint: str, sample: float, exporter: SpanExporter | None = None) -> None:
+        resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_INSTANCE_ID: gateway_id})
+        self._provider = TracerProvider(ParentBased(TraceIdRatioBased(sample)), resource, shutdown_on_exit=False)
+        self._processor = BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint))
+        self._provider.add_span_processor(self._processor)
+        self._tracer = self._provider.get_tracer("baryon")
+
+    def begin(self, headers: Mapping[bytes, bytes], record: RequestRecord) -> "SpansOfRequest":
+        return SpansOfRequest(self._tracer, caller_in(headers), record)
+
+    def ended(self, record: RequestRecord) -> None:
+        if isinstance(record.trace, SpansOfRequest):
+            record.trace.end(record)
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+class SpansOfRequest:
+    """One request's spans. Of one that is not sampled only the ids are known, and go on to the engine."""
+
+    def __init__(self, tracer: Tracer, caller: Context, record: RequestRecord) -> None:
+        self._tracer = tracer
+        self._began_ns = int(record.began_s * NS_PER_S)
+        self._stages = record.stages
+        self._span = tracer.start_span(f"POST {record.path}", caller, SpanKind.SERVER, start_time=self._began_ns)
+        self._context = set_span_in_context(self._span, Context())
+        self._attempt: Span | None = None
+
+    @property
+    def trace_id(self) -> str:
+        return format_trace_id(self._span.get_span_context().trace_id)
+
+    def asks(self, replica: str) -> bytes:
+        self._attempt = self._tracer.start_span(
+            "engine", self._context, SpanKind.CLIENT, {"baryon.replica": replica}, start_time=self._now_ns()
+        )
+        carrier: dict[str, str] = {}
+        PROPAGATOR.inject(carrier, set_span_in_context(self._attempt, Context()))
+        return b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in carrier.items())
+
+    def attempt_ends(self, outcome: str) -> None:
+        if self._attempt is not None:
+            self._attempt.set_attribute("baryon.outcome", outcome)
+            if outcome not in ("completed", "refused", "client_gone"):
+                self._attempt.set_status(Status(StatusCode.ERROR, outcome))
+            self._attempt.end(self._now_ns())
+            self._attempt = None
+
+    def end(self, record: RequestRecord) -> None:
+        if self._span.is_recording():
+            self._add_stages(record)
+            self._span.set_attributes(attributes(record))
+            if record.outcome in FAULTS:
+                self._span.set_status(Status(StatusCode.ERROR, record.error_code))
+        self._span.end(self._began_ns + int(record.e2e_ms * NS_PER_MS))
+
+    def _add_stages(self, record: RequestRecord) -> None:
+        """One after another, as they are on a request's way; it may have been in the line and at the router in turn."""
+        at_ns = self._began_ns
+        for stage in BEFORE_THE_ENGINE:
+            took_ns = int(record.stages.spent_ms[stage] * NS_PER_MS)
+            if took_ns:
+                self._tracer.start_span(NAMES[stage], self._context, start_time=at_ns).end(at_ns + took_ns)
+            at_ns += took_ns
+
+    def _now_ns(self) -> int:
+        return self._began_ns + int(self._stages.now_ms() * NS_PER_MS)
+
+
+def caller_in(headers: Mapping[bytes, bytes]) -> Context:
+    """The span that the request belongs to, if its client told one in the way of W3C."""
+    names = [name for name in ("traceparent", "tracestate") if name.encode() in headers]
+    return PROPAGATOR.extract({name: headers[name.encode()].decode("latin-1") for name in names}, Context())
+
+
+def attributes(record: RequestRecord) -> dict[str, Any]:
+    """By OpenTelemetry's names where it has them."""
+    known = {
+        "http.request.method": "POST",
+        "url.path": record.path,
+        "http.response.status_code": record.status or None,
+        "error.type": record.error_code or None,
+        "gen_ai.request.model": record.model or None,
+        "gen_ai.usage.input_tokens": record.prompt_tokens,
+        "gen_ai.usage.output_tokens": record.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": record.cached_tokens,
+        "baryon.request_id": record.request_id,
+        "baryon.tenant": record.tenant or None,
+        "baryon.outcome": record.outcome,
+        "baryon.stream": record.stream,
+        "baryon.ttft_ms": record.ttft_ms,
+        "baryon.predicted_ttft_ms": record.predicted_ttft_ms,
+        "baryon.predicted_hit_tokens": record.predicted_hit_tokens,
+        **{f"baryon.stage.{name}_ms": ms for name, ms in record.stages_ms().items()},
+    }
+    return {name: value for name, value in known.items() if value is not None}
