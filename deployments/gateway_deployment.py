@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 
 from cluster.autoscaler.demand import Demand
+from deployments.admin.admin_port import AdminAddress, AdminPort
+from deployments.admin_calls import AdminCalls
 from deployments.catalogue_view import model_cards
 from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
@@ -51,9 +54,14 @@ class GatewayDeployment:
     """Owns its listening socket; Serve starts it, watches it and drains it, and no request passes through Serve."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, host: str, port: int, metrics_folder: str, tls: dict[str, str] | None = None
+        self,
+        host: str,
+        port: int,
+        metrics_folder: str,
+        tls: dict[str, str] | None = None,
+        admin: dict[str, Any] | None = None,
     ) -> None:
-        """`tls`: where the certificate and its key are."""
+        """`tls`: where the certificate and its key are. `admin`: an `AdminAddress`."""
         join_serves_log()
         self._files = keep_metrics(metrics_folder)
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
@@ -64,6 +72,7 @@ class GatewayDeployment:
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
         self._gateway.app.observers.append(log_request)
         self._state = StateCalls()
+        self._admin = self._admin_port() if admin is not None else None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
@@ -83,6 +92,8 @@ class GatewayDeployment:
         await self._keys_are_known.wait()
         await self._first_replicas()
         await self._gateway.start(host, port)
+        if self._admin is not None:
+            await self._admin.start(AdminAddress(**admin or {}))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         tracing = user_config["tracing"]
@@ -127,8 +138,15 @@ class GatewayDeployment:
         self._borrowing.cancel()
         await self._membership.close()
 
+    def _admin_port(self) -> AdminPort:
+        node_id = ray.get_runtime_context().get_node_id()
+        gateway = self._gateway
+        return AdminPort(gateway.app, self._replicas, lambda: gateway.settings, AdminCalls(self._state), node_id)
+
     async def _drain(self) -> None:
         """A connection whose answer had begun may bring one request more, which gets as long as that one had."""
+        if self._admin is not None:
+            await self._admin.close()
         cut = await self._gateway.drain(DRAIN_DEADLINE_S)
         if cut:
             logger.warning("%d connections are cut: they did not finish in %g s", cut, DRAIN_DEADLINE_S)
@@ -200,4 +218,6 @@ class GatewayDeployment:
         self._catalogue.replace(model_cards(snapshot))
         self._gateway.keep_models(self._applications.values())
         self._membership.watch(frozenset(self._applications))
+        if self._admin is not None:
+            self._admin.know(snapshot)
         self._first_snapshot.set()
