@@ -1,4 +1,4 @@
-"""State's side of the exporters: one on each node, whatever becomes of nodes and actors."""
+"""State's side of the exporters: one on each node that needs one, whatever becomes of nodes and actors."""
 
 import asyncio
 import logging

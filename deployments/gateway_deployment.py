@@ -63,6 +63,7 @@ class GatewayDeployment:
     ) -> None:
         """`tls`: where the certificate and its key are. `admin`: an `AdminAddress`."""
         join_serves_log()
+        self._node_id = str(ray.get_runtime_context().get_node_id())
         self._files = keep_metrics(metrics_folder)
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
         self._applications: dict[str, str] = {}
@@ -139,9 +140,8 @@ class GatewayDeployment:
         await self._membership.close()
 
     def _admin_port(self) -> AdminPort:
-        node_id = ray.get_runtime_context().get_node_id()
         gateway = self._gateway
-        return AdminPort(gateway.app, self._replicas, lambda: gateway.settings, AdminCalls(self._state), node_id)
+        return AdminPort(gateway.app, self._replicas, lambda: gateway.settings, AdminCalls(self._state), self._node_id)
 
     async def _drain(self) -> None:
         """A connection whose answer had begun may bring one request more, which gets as long as that one had."""
@@ -191,7 +191,7 @@ class GatewayDeployment:
         await self._state.call("report_usage", gateway_id, batch, rows, within_s=REPORT_TIMEOUT_S)
 
     async def _report_demand(self, gateway_id: str, demands: dict[str, Demand]) -> None:
-        await self._state.call("report_demand", gateway_id, demands, within_s=REPORT_TIMEOUT_S)
+        await self._state.call("report_demand", gateway_id, self._node_id, demands, within_s=REPORT_TIMEOUT_S)
 
     async def _lend(self, report: Report) -> Reply:
         reply: Reply = await self._state.call("lend", report, within_s=REPORT_TIMEOUT_S)

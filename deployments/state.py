@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from cluster.autoscaler.demand import Demand
+from deployments.exported_nodes import ExportedNodes
 from deployments.exporter_fleet import ExporterFleet
 from deployments.gateway.tenants.keyring import KeyPage
 from deployments.gateway.tenants.lease import Reply, Report
@@ -57,6 +58,7 @@ class State:
         self._files = keep_metrics(metrics_folder)
         self._metrics_folder = metrics_folder
         self._fleet = ExporterFleet()
+        self._exported = ExportedNodes()
         self._path = Path(path)
         self._store = StateStore(Path(path))
         self._scaling_store = ScalingStore(Path(path))
@@ -139,8 +141,9 @@ class State:
         """The autoscaler's, newest first, each with what it saw and why."""
         return self._scaling_store.decisions(model, limit, changes_only=changes_only)
 
-    async def report_demand(self, gateway_id: str, demands: dict[str, Demand]) -> None:
+    async def report_demand(self, gateway_id: str, node_id: str, demands: dict[str, Demand]) -> None:
         """Sent every second by each gateway, and at once when a request waits for a model at zero."""
+        self._exported.saw([node_id], time.monotonic())
         if self._scaling.tell(gateway_id, demands, time.time()):
             self._scaling.wake(await self._site(), time.time())
             await self._tell_targets()
@@ -231,8 +234,10 @@ class State:
         while True:
             version = self._version
             try:
-                nodes = [node["NodeID"] for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
-                await self._fleet.order(nodes, self._orders(nodes))
+                nodes = frozenset(node["NodeID"] for node in await asyncio.to_thread(ray.nodes) if node["Alive"])
+                self._exported.saw([row["node_id"] for row in self._heard_of()], time.monotonic())
+                self._exported.saw([ray.get_runtime_context().get_node_id()], time.monotonic())
+                await self._fleet.order(self._exported.now(time.monotonic()) & nodes, self._orders(nodes))
             except Exception:
                 logger.exception("exporters go on as they are")
             await asyncio.sleep(LEAST_ORDERS_PERIOD_S)
@@ -244,7 +249,7 @@ class State:
     def _is_not(self, version: str) -> bool:
         return self._version != version
 
-    def _orders(self, nodes: Sequence[str]) -> Orders:
+    def _orders(self, nodes: frozenset[str]) -> Orders:
         going = [row["replica_id"] for row in self._store.replicas() if row["stage"] == "drain"]
         return Orders(
             host=self._exporters["host"],
@@ -252,7 +257,7 @@ class State:
             metrics_folder=self._metrics_folder,
             applications={card["application"]: card["name"] for card in self._store.catalogue()},
             asked_to_go=frozenset([*going, *(row["replica_id"] for row in self._store.drains())]),
-            nodes=frozenset(nodes),
+            nodes=nodes,
             targets=self._fleet.targets,
         )
 

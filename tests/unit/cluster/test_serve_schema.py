@@ -54,6 +54,13 @@ def test_slos_limits_and_counts_change_nothing_that_restarts_an_engine() -> None
     assert before != after
 
 
+def test_another_port_for_metrics_restarts_nothing() -> None:
+    before, after = schema(), schema(TEXT + "monitoring: {port: 9999}")
+    told = application(after, "state")["deployments"][0]["user_config"]["exporters"]
+    assert told == {"host": "127.0.0.1", "port": 9999}
+    assert [a["args"] for a in before["applications"]] == [a["args"] for a in after["applications"]]
+
+
 def test_an_engine_argument_does() -> None:
     changed = schema(
         TEXT.replace("tensor_parallel_size: 2", "tensor_parallel_size: 2, engine_args: {max_model_len: 99}")
