@@ -23,6 +23,7 @@ from monitoring.exporter import Exporter, NodeNames
 from monitoring.exporter_app import Target, exporter_app
 from monitoring.node_files import NodeFiles
 
+FORGOTTEN_AFTER_S, LOOK_PERIOD_S = 300.0, 30.0
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 
@@ -43,7 +44,7 @@ class Orders:
 
 
 class NodeExporter:
-    """It goes on with the last orders while state is away."""
+    """It goes on with the last orders while state is away, for as long as there is anything on its node to tell of."""
 
     def __init__(self) -> None:
         self._node_id = str(ray.get_runtime_context().get_node_id())
@@ -61,6 +62,7 @@ class NodeExporter:
         """
         self._targets, self._models = orders.targets, orders.applications
         exporter = self._exporter or self._begin(Path(orders.metrics_folder))
+        self._ordered_s = time.monotonic()
         exporter.board.asked_to_go(orders.asked_to_go)
         self._membership.watch(frozenset(orders.applications))
         await asyncio.to_thread(forget_nodes, Path(orders.metrics_folder), orders.nodes | {self._node_id})
@@ -74,7 +76,13 @@ class NodeExporter:
         self._exporter = exporter = Exporter(NodeFiles(folder / self._node_id), names, build())
         self._server = ExporterServer(exporter_app(exporter, lambda: self._targets))
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
+        self._watching = asyncio.create_task(self._end_once_forgotten(exporter))
         return exporter
+
+    async def _end_once_forgotten(self, exporter: Exporter) -> None:
+        while time.monotonic() - self._ordered_s < FORGOTTEN_AFTER_S or exporter.is_needed():
+            await asyncio.sleep(LOOK_PERIOD_S)
+        ray.kill(ray.get_runtime_context().current_actor)
 
     def _on_replicas(self, application: str, replicas: Sequence[ReplicaInfo]) -> None:
         self._replicas[application] = replicas

@@ -42,6 +42,7 @@ class Exporter:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.board = EngineBoard()
+        self._files = files
         self._names = names
         self._build = build
         self._now_s = now_s
@@ -71,6 +72,10 @@ class Exporter:
         page = ours.removesuffix(end) + engines + end
         self._took_s = self._now_s() - began_s
         return page, content_type
+
+    def is_needed(self) -> bool:
+        """Whether anything is left on this node that it tells of."""
+        return bool(self.board.to_ask()) or self._files.has_writers()
 
     async def close(self) -> None:
         await self._scrape.close()

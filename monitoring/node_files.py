@@ -46,6 +46,10 @@ class NodeFiles:
         merged: Iterable[Metric] = MultiProcessCollector.merge([str(path) for path in files])
         return merged
 
+    def has_writers(self) -> bool:
+        """Whether a process that writes here still runs."""
+        return any(is_alive(self._folder, path.stem) for path in self._folder.glob(f"*{ALIVE}"))
+
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.db"))
 

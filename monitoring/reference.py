@@ -9,8 +9,9 @@ HEAD = """# Metrics
 
 Written from `monitoring/metrics.py` by `python -m monitoring.reference`; a test keeps it current.
 
-Each node with a gateway or a replica has one scrape target, `GET /metrics` on `monitoring.port` (9464), for all of them.
-`GET /sd` on any lists all of these for Prometheus's `http_sd_configs`, as `baryon status --json` does (`exporters`):
+Each node with a gateway or a replica has one scrape target, `GET /metrics` on `monitoring.port` (9464), for all that
+run there. `GET /sd` on any lists every one of these for Prometheus's `http_sd_configs`, as `baryon status --json` does
+(`exporters`):
 
 ```yaml
 scrape_configs:

@@ -116,5 +116,7 @@ def test_who_is_alive_is_known_without_process_numbers(tmp_path: Path) -> None:
     process.count(1)
     (identity,) = (path.stem for path in tmp_path.glob("*.alive"))
     assert is_alive(tmp_path, identity)
+    assert NodeFiles(tmp_path).has_writers()
     process.kill()
     assert not is_alive(tmp_path, identity)
+    assert not NodeFiles(tmp_path).has_writers()
