@@ -80,9 +80,10 @@ class NodeExporter:
         return exporter
 
     async def _end_once_forgotten(self, exporter: Exporter) -> None:
-        while time.monotonic() - self._ordered_s < FORGOTTEN_AFTER_S or exporter.is_needed():
+        while True:
             await asyncio.sleep(LOOK_PERIOD_S)
-        ray.kill(ray.get_runtime_context().current_actor)
+            if time.monotonic() - self._ordered_s > FORGOTTEN_AFTER_S and not exporter.is_needed():
+                ray.kill(ray.get_runtime_context().current_actor)
 
     def _on_replicas(self, application: str, replicas: Sequence[ReplicaInfo]) -> None:
         self._replicas[application] = replicas
