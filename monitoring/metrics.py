@@ -69,7 +69,7 @@ STAGES = _gateway_counter(
     "Where requests' time went, as in `Server-Timing`: auth, read, queue, route, connect, engine_queue, prefill, ….",
 )
 REQUESTS = _gateway_counter(
-    "baryon_requests_total", "requests", (*CLASS, "outcome", "status"), "Requests that ended, and how."
+    "baryon_requests_total", "requests", (*CLASS, "outcome", "status"), "Inference requests that ended, and how."
 )
 IN_FLIGHT = Metric("baryon_requests_in_flight", "gauge", "requests", (), "Requests inside gateways now.", "gateway")
 FAILOVERS = _gateway_counter(
@@ -103,7 +103,9 @@ SHED = _gateway_counter(
 LIMITED = _gateway_counter(
     "baryon_requests_limited_total", "requests", ("model", "limit"), "Requests answered with 429, by the limit."
 )
-KEY_ERRORS = _gateway_counter("baryon_key_errors_total", "requests", ("reason",), "Requests answered with 401.")
+KEY_ERRORS = _gateway_counter(
+    "baryon_key_errors_total", "requests", ("reason",), "Inference requests answered with 401."
+)
 GATEWAYS = Metric("baryon_gateways", "gauge", "", (), "Gateway processes on this node.", "gateway")
 ROUTED = _gateway_counter(
     "baryon_router_requests_total", "requests", ("model",), "Finished requests whose engine told its cache hit."
@@ -230,7 +232,7 @@ VLLM: tuple[Metric, ...] = (
     _vllm("generation_tokens_total", "counter", "tokens", "Output tokens."),
     _vllm("prefix_cache_queries_total", "counter", "tokens", "Prompt tokens looked up in the prefix cache."),
     _vllm("prefix_cache_hits_total", "counter", "tokens", "Prompt tokens found there."),
-    _vllm("request_success_total", "counter", "requests", "Requests that ended, and how.", "finished_reason"),
+    _vllm("request_success_total", "counter", "requests", "Inference requests that ended, and how.", "finished_reason"),
     _vllm("iteration_tokens_total", "histogram", "tokens", "Tokens of one step; its count is the number of steps."),
     _vllm("time_to_first_token_seconds", "histogram", "seconds", "From arrival at the engine to the first token."),
     _vllm("inter_token_latency_seconds", "histogram", "seconds", "Between two tokens of a request."),
