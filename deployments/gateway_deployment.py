@@ -84,7 +84,8 @@ class GatewayDeployment:
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
         app = self._gateway.app
-        self._metrics = RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS))
+        tenants = LabelSlots(self._files.folder / TENANTS if self._files else None, KNOWN_TENANTS)
+        self._metrics = RequestMetrics(tenants)
         app.observers.append(self._metrics)
         self._counting = asyncio.create_task(self._count_requests())
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
@@ -175,7 +176,10 @@ class GatewayDeployment:
     async def _count_requests(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            self._metrics.flush()
+            try:
+                self._metrics.flush()
+            except Exception:
+                logger.exception("requests of the last half second are not counted")
 
     async def _publish_metrics(self) -> None:
         app, of_router, of_gateway = self._gateway.app, RouterMetrics(), GatewayMetrics()

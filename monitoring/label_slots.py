@@ -1,5 +1,6 @@
 """How many different values a label may get on one node, whatever comes: the rest is `other`."""
 
+import contextlib
 import fcntl
 import json
 from pathlib import Path
@@ -31,10 +32,19 @@ class LabelSlots:
         if self._path is None:
             self._taken.add(values)
             return
-        with self._path.open("a+") as shared:
+        with contextlib.suppress(OSError), self._path.open("a+") as shared:
             fcntl.flock(shared, fcntl.LOCK_EX)
             shared.seek(0)
-            self._taken = {tuple(json.loads(line)) for line in shared}
+            self._taken = {taken for line in shared if (taken := _read(line)) is not None}
             if values not in self._taken and len(self._taken) < self._most:
                 shared.write(json.dumps(values) + "\n")
+                shared.flush()
                 self._taken.add(values)
+
+
+def _read(line: str) -> tuple[str, ...] | None:
+    """None for what a full disk has cut off."""
+    try:
+        return tuple(json.loads(line))
+    except json.JSONDecodeError:
+        return None

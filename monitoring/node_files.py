@@ -6,7 +6,9 @@ files. Its gauges go.
 
 import fcntl
 import json
+import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,12 @@ from prometheus_client import Metric
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from monitoring.process_files import ALIVE, is_alive
+from monitoring.process_files import ALIVE, allocate, is_alive
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "archive.json"
+ARCHIVE_GROWS_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,10 @@ class NodeFiles:
         folder.mkdir(parents=True, exist_ok=True)
 
     def collect(self) -> Iterable[Metric]:
-        self._archive_the_dead()
+        try:
+            self._archive_the_dead()
+        except OSError as error:
+            logger.warning("files of processes that are gone stay as they are: %s", error)
         manifest = self._manifest()
         files = [path for path in self._files() if _counts(path, manifest)]
         merged: Iterable[Metric] = MultiProcessCollector.merge([str(path) for path in files])
@@ -85,9 +93,10 @@ class NodeFiles:
     def _write_archive(self, files: list[Path], identity: str) -> None:
         for kind in ("counter", "histogram"):
             path = self._folder / f"{kind}_{identity}.db"
-            path.unlink(missing_ok=True)
+            merged = [file for file in files if file.name.startswith(f"{kind}_")]
+            allocate(path, sum(map(_used_bytes, merged)) + ARCHIVE_GROWS_BYTES)
             archive = MmapedDict(str(path))
-            for key, value in _sums(file for file in files if file.name.startswith(f"{kind}_")):
+            for key, value in _sums(merged):
                 archive.write_value(key, value, 0.0)
             archive.close()
 
@@ -102,6 +111,11 @@ def _sums(files: Iterable[Path]) -> Iterator[tuple[str, float]]:
         for sample in metric.samples:
             names, values = list(sample.labels), list(sample.labels.values())
             yield mmap_key(metric.name, sample.name, names, values, metric.documentation), sample.value
+
+
+def _used_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(4), sys.byteorder)
 
 
 def _identity(path: Path) -> str:

@@ -13,6 +13,8 @@ from typing import BinaryIO
 import prometheus_client.values
 
 ALIVE = ".alive"
+MIB = 2**20
+ALLOCATED_BYTES = {"counter": 2 * MIB, "histogram": 8 * MIB, "gauge_livesum": MIB, "gauge_livemostrecent": MIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,36 @@ class ProcessFiles:
 
 
 def write_to_files(folder: Path) -> ProcessFiles:
-    """Every metric that this process makes from now on is kept in `folder`. Once in a process."""
+    """Every metric that this process makes from now on is kept in `folder`. Once in a process.
+
+    Raises:
+        OSError: the disk is full.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{os.getpid()}-{secrets.token_hex(6)}"
     unnamed = folder / f"{identity}.new"
     lock = unnamed.open("wb")
     fcntl.flock(lock, fcntl.LOCK_EX)
     unnamed.rename(folder / f"{identity}{ALIVE}")
+    for kind, size_bytes in ALLOCATED_BYTES.items():
+        allocate(folder / f"{kind}_{identity}.db", size_bytes)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: identity)
     return ProcessFiles(folder, identity, lock)
+
+
+def allocate(path: Path, size_bytes: int) -> None:
+    """A write to a mapped page for which the disk has no room any more would end the process.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def is_alive(folder: Path, identity: str) -> bool:

@@ -16,6 +16,13 @@ def test_who_comes_first_has_a_value_of_his_own(tmp_path: Path) -> None:
     assert not LabelSlots(tmp_path / "slots", 3).has("model", "d")
 
 
+def test_a_line_that_a_full_disk_has_cut_off_is_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "slots").write_text('["model", "a"]\n["mod\n')
+    slots = LabelSlots(tmp_path / "slots", 2)
+    assert slots.has("model", "b")
+    assert slots.has("model", "a")
+
+
 def test_a_full_house_is_not_asked_again(tmp_path: Path) -> None:
     slots = LabelSlots(tmp_path / "slots", 1)
     assert slots.has("a")

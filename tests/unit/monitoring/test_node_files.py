@@ -1,5 +1,6 @@
 """What processes count is kept beyond their end, and counted once."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from monitoring.node_files import MANIFEST, NodeFiles
-from monitoring.process_files import is_alive
+from monitoring.process_files import is_alive, write_to_files
 
 COUNTING = """
 import sys
@@ -109,6 +110,22 @@ def test_an_exporter_that_is_cut_off_while_it_archives_counts_all_once(
         tokens(tmp_path)
     assert tokens(tmp_path) == 5
     assert tokens(tmp_path) == 5
+
+
+def test_a_full_disk_ends_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    process = Counting(tmp_path)
+    process.count(5)
+    process.kill()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", is_full)
+        assert tokens(tmp_path) == 5
+        with pytest.raises(OSError, match="No space left"):
+            write_to_files(tmp_path)
+    assert tokens(tmp_path) == 5
+    assert sorted(path.name for path in tmp_path.glob("*.db")) == ["counter_archive-1.db", "histogram_archive-1.db"]
 
 
 def test_who_is_alive_is_known_without_process_numbers(tmp_path: Path) -> None:
