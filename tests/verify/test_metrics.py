@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
+from collections.abc import Collection
 from random import Random
 
 import httpx
@@ -64,16 +66,29 @@ class Clients:
 
 
 def key_of(cluster: ClusterProcess, tenant: str) -> str:
-    done = cluster.run("keys", "create", tenant, "--json")
+    done = cluster.run("keys", "create", "--tenant", tenant, "--json")
     assert done.returncode == 0, done.stderr
     return str(orjson.loads(done.stdout)["key"])
+
+
+def wait_until_known(cluster: ClusterProcess, keys: Collection[str]) -> None:
+    """To both gateways: each connection may be either's."""
+    deadline_s = time.monotonic() + 20
+    in_a_row = 0
+    while in_a_row < 30:
+        assert time.monotonic() < deadline_s
+        headers = [{"authorization": f"Bearer {key}"} for key in keys]
+        are_known = all(httpx.get(f"{cluster.url}/v1/models", headers=one).status_code == 200 for one in headers)
+        in_a_row = in_a_row + 1 if are_known else 0
 
 
 def test_token_counters_are_what_clients_were_told() -> None:
     cluster = ClusterProcess(MODELS, gateway_processes=2)
     try:
         cluster.start()
-        clients = Clients(cluster.url, {tenant: key_of(cluster, tenant) for tenant in TENANTS})
+        keys = {tenant: key_of(cluster, tenant) for tenant in TENANTS}
+        wait_until_known(cluster, keys.values())
+        clients = Clients(cluster.url, keys)
         asyncio.run(clients.ask_all())
         eventually(cluster, lambda page: sum(values(page, "baryon_requests_total")) == REQUESTS)
         for pid in gateways(cluster).values():
