@@ -24,7 +24,8 @@ class RequestRecord:
     where it did not come so far. `priority` is the tenant's class. `began_s` is since the epoch; `status` is 0 if the
     client left before it had one. `ttft_ms` is as the client sees it in a stream, and as the engine tells it otherwise.
     `engine_queue_ms`, `prefill_ms`, `decode_ms`: the engine's own words. `gaps_ms`: between one piece of a stream and
-    the next. `tried`: replicas that were asked before. `slo_met`: None where the SLO does not say.
+    the next, without the wait for the first and without the last, which is its end. `tried`: replicas that were asked
+    before. `slo_met`: None where the SLO does not say.
     """
 
     request_id: str
