@@ -110,6 +110,9 @@ class Attempt:
             return
         if outcome != "failed":
             record.outcome = outcome
+        del record.gaps_ms[:1]
+        if outcome == "completed":
+            del record.gaps_ms[-1:]
         if usage is not None:
             record.engine_told(usage)
         record.ttft_ms = self._ttft_ms(usage)

@@ -30,7 +30,6 @@ RELAYED_HEADERS = frozenset({b"content-type", b"retry-after"})
 ENGINE_IS_FULL = 503
 ENGINE_FAILED = 500
 LARGEST_HELD_BYTES = 2**20
-LAST_EVENT = b"data: [DONE]"
 
 
 class Relay:
@@ -49,6 +48,7 @@ class Relay:
         self._settings = settings
         self._tap = tap
         self._record = answer.record
+        self._note_gap_ms = answer.record.gaps_ms.append
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -79,14 +79,15 @@ class Relay:
             self._status = ENGINE_FAILED
 
     def on_data(self, body: bytes) -> None:
-        before_s, self._last_byte_s = self._last_byte_s, self._loop.time()
+        before_s, now_s = self._last_byte_s, self._loop.time()
+        self._last_byte_s = now_s
         if self._status >= 400:
             self._error_body += body
             return
         if self._is_event_stream:
             body = self._tap.event_data(body)
-            if self._answer.has_begun and body and not body.startswith(LAST_EVENT):
-                self._record.gaps_ms.append((self._last_byte_s - before_s) * 1000)
+            if body:
+                self._note_gap_ms((now_s - before_s) * 1000)
         else:
             self._tap.whole_data(body)
             if not self._answer.has_begun:

@@ -3,6 +3,7 @@
 metrics in files, and the log of requests that went wrong.
 """
 
+import asyncio
 import sys
 import tempfile
 from pathlib import Path
@@ -25,16 +26,20 @@ MODEL, KNOWN_TENANTS = "m", 400
 
 async def main(port: int, url: str, folder: Path) -> None:
     files = write_to_files(folder)
-    from deployments.gateway.request_metrics import RequestMetrics
+    from deployments.gateway.request_metrics import FLUSH_S, RequestMetrics
 
     replicas, catalogue = ReplicaTable(), Catalogue()
     replicas.update(MODEL, [ReplicaInfo("r0", url, "none", max_in_flight=100_000, max_model_len=4096)])
     catalogue.replace({MODEL: ModelCard(MODEL, "simulated")})
     gateway = Gateway(GatewaySettings(), replicas, catalogue, no_keys())
     slots = LabelSlots(files.folder / "tenants.jsonl", KNOWN_TENANTS)
-    gateway.app.observers += [log_request, RequestMetrics(slots)]
+    metrics = RequestMetrics(slots)
+    gateway.app.observers += [log_request, metrics]
     await gateway.start("127.0.0.1", port)
-    await UsageReporter(gateway.app.routers.gateway_id, gateway.app.tally, forget).run()
+    reporting = asyncio.create_task(UsageReporter(gateway.app.routers.gateway_id, gateway.app.tally, forget).run())
+    while not reporting.done():
+        await asyncio.sleep(FLUSH_S)
+        metrics.flush()
 
 
 if __name__ == "__main__":

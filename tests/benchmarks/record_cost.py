@@ -1,7 +1,7 @@
 """What a record of every request and `Server-Timing` cost, alone and with metrics: against an earlier commit.
 
 `python -m tests.benchmarks.record_cost [--before COMMIT] [--json OUT]`. Same engine, same run, in turn; CPU time is the
-gateways' own, from /proc.
+gateways' own.
 """
 
 import argparse
