@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.audited import actor
-from cluster.config import BaryonConfig, Replicas
+from cluster.config import BaryonConfig, GatewayConfig, Replicas
 from cluster.exposure import check_keys
 from cluster.key_desk import keys_exist_in
 from cluster.live_state import LiveState
@@ -74,6 +74,8 @@ def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
         except CertificateError as error:
             raise BringUpError(f"gateway.tls: {error}") from None
     _check_port(config.gateway.host, config.gateway.port, "gateway.port")
+    if config.gateway.admin_port:
+        _check_port(config.gateway.admin_host, config.gateway.admin_port, "gateway.admin_port")
     _check_port(config.ray.dashboard_host, config.ray.dashboard_port, "ray.dashboard_port")
     machine = this_machine(config)
     refusal = placement_of(config, [machine], auto_device([machine]))
@@ -224,7 +226,14 @@ def _record(config: BaryonConfig, head: RayHead, config_path: str) -> RunRecord:
         dashboard_url=head.dashboard_url,
         gateway_url=f"{'https' if config.gateway.tls else 'http'}://{host}:{config.gateway.port}",
         config_path=config_path,
+        admin_url=admin_url(config.gateway),
     )
+
+
+def admin_url(gateway: GatewayConfig) -> str:
+    """Where the console is; empty if there is none."""
+    host = f"[{gateway.admin_host}]" if ":" in gateway.admin_host else gateway.admin_host
+    return f"http://{host}:{gateway.admin_port}" if gateway.admin_port else ""
 
 
 def _check_port(host: str, port: int, key: str) -> None:

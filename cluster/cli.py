@@ -13,6 +13,7 @@ from cluster.commands.keys import keys
 from cluster.commands.plan import plan
 from cluster.commands.simulate import simulate
 from cluster.commands.status import status
+from cluster.commands.top import top
 from cluster.commands.up import apply, down, up
 from cluster.commands.usage import usage
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, apply, chat, plan, doctor, backtest, usage, audit, backup, restore):
+for command in (up, down, status, top, apply, chat, plan, doctor, backtest, usage, audit, backup, restore):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(dashboards, name="dashboards")

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from deployments.gateway.local_address import is_local
 from engine.arguments import problem_with
 from engine.weights.source import SourceError, parse_source
 
@@ -34,6 +35,7 @@ class GatewayConfig(Section):
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what the gateway knows.
     `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
     `require_keys`: auto: as soon as there is a key, and where other machines reach `host`; or always.
+    `admin_port`: of the console, on this machine alone; 0: none.
     """
 
     host: str = "127.0.0.1"
@@ -52,6 +54,24 @@ class GatewayConfig(Section):
     cors_origins: list[str] = Field(default_factory=list)
     require_keys: Literal["auto", "always"] = "auto"
     tls: TlsConfig | None = None
+    admin_host: str = "127.0.0.1"
+    admin_port: int = Field(8001, ge=0, le=65535)
+
+    @field_validator("admin_host")
+    @classmethod
+    def _admin_is_for_this_machine(cls, host: str) -> str:
+        if not is_local(host):
+            raise ValueError(
+                f"the console asks for no key, so it listens on loopback only, and {host!r} is not. Reach it from "
+                "elsewhere by `ssh -L 8001:127.0.0.1:8001 HOST` or `kubectl port-forward POD 8001`"
+            )
+        return host
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> "GatewayConfig":
+        if self.admin_port == self.port:
+            raise ValueError(f"admin_port and port are both {self.port}")
+        return self
 
     @field_validator("extra_body_fields")
     @classmethod

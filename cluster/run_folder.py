@@ -9,7 +9,10 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """The head process by pid and start time (clock ticks since boot), and where the cluster is reached."""
+    """The head process by pid and start time (clock ticks since boot), and where the cluster is reached.
+
+    `admin_url`: of the console; empty if there is none.
+    """
 
     pid: int
     start_ticks: int
@@ -17,6 +20,7 @@ class RunRecord:
     dashboard_url: str
     gateway_url: str
     config_path: str
+    admin_url: str = ""
 
 
 class RunFolder:

@@ -17,6 +17,7 @@ HEALTH_CHECK_PERIOD_S = 1.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
 GATEWAY_DRAIN_S = 145.0
 STOP_MARGIN_S = 20.0
+NEEDS_A_NEW_GATEWAY = {"host", "port", "processes", "tls", "admin_host", "admin_port"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
 
 def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     gateway = config.gateway
+    admin = {"host": gateway.admin_host, "port": gateway.admin_port, "private_host": where.engine_host}
     return {
         "name": "gateway",
         "import_path": "deployments.applications:gateway",
@@ -124,6 +126,7 @@ def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
             "port": gateway.port,
             "metrics_folder": str(where.metrics_folder),
             "tls": {name: str(path.absolute()) for name, path in gateway.tls} if gateway.tls else None,
+            "admin": admin if gateway.admin_port else None,
         },
         "deployments": [
             {
@@ -136,7 +139,7 @@ def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
                 "max_surge_percent": 100,
                 "user_config": {
-                    **gateway.model_dump(exclude={"host", "port", "processes", "tls"}),
+                    **gateway.model_dump(exclude=NEEDS_A_NEW_GATEWAY),
                     "tracing": config.tracing.model_dump() if config.tracing else None,
                 },
             }

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 
 from cluster.autoscaler.demand import Demand
+from deployments.admin.admin_port import AdminAddress, AdminPort
+from deployments.admin_calls import AdminCalls
 from deployments.catalogue_view import model_cards
 from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_log import log_request
-from deployments.gateway.request_metrics import RequestMetrics
+from deployments.gateway.request_metrics import FLUSH_S, RequestMetrics
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.borrower import Borrower
@@ -40,7 +43,7 @@ logger = logging.getLogger(__name__)
 STATE_RETRY_S = 1.0
 LONGEST_ANSWER_S = 60.0
 DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
-METRICS_PERIOD_S = 2.0
+METRICS_PERIOD_S = 5.0
 TENANTS, KNOWN_TENANTS = "tenants.jsonl", 400
 REPORT_TIMEOUT_S = 10.0
 FIRST_REPLICAS_TIMEOUT_S = 10.0
@@ -51,9 +54,14 @@ class GatewayDeployment:
     """Owns its listening socket; Serve starts it, watches it and drains it, and no request passes through Serve."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, host: str, port: int, metrics_folder: str, tls: dict[str, str] | None = None
+        self,
+        host: str,
+        port: int,
+        metrics_folder: str,
+        tls: dict[str, str] | None = None,
+        admin: dict[str, Any] | None = None,
     ) -> None:
-        """`tls`: where the certificate and its key are."""
+        """`tls`: where the certificate and its key are. `admin`: an `AdminAddress`."""
         join_serves_log()
         self._files = keep_metrics(metrics_folder)
         self._replicas, self._catalogue = ReplicaTable(), Catalogue()
@@ -64,6 +72,7 @@ class GatewayDeployment:
         self._gateway = Gateway(GatewaySettings(), self._replicas, self._catalogue, self._keyring, certificate)
         self._gateway.app.observers.append(log_request)
         self._state = StateCalls()
+        self._admin = self._admin_port() if admin is not None else None
         self._membership = Membership(asyncio.get_running_loop(), self._on_replicas)
         self._first_snapshot = asyncio.Event()
         self._replicas_changed = asyncio.Event()
@@ -74,13 +83,17 @@ class GatewayDeployment:
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
         app = self._gateway.app
-        app.observers.append(RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS)))
+        self._metrics = RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS))
+        app.observers.append(self._metrics)
+        self._counting = asyncio.create_task(self._count_requests())
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
         self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
         await self._keys_are_known.wait()
         await self._first_replicas()
         await self._gateway.start(host, port)
+        if self._admin is not None:
+            await self._admin.start(AdminAddress(**admin or {}))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         tracing = user_config["tracing"]
@@ -119,12 +132,21 @@ class GatewayDeployment:
         self._following.cancel()
         self._following_keys.cancel()
         self._publishing.cancel()
+        self._counting.cancel()
+        self._metrics.flush()
         self._reporting.cancel()
         self._borrowing.cancel()
         await self._membership.close()
 
+    def _admin_port(self) -> AdminPort:
+        node_id = ray.get_runtime_context().get_node_id()
+        gateway = self._gateway
+        return AdminPort(gateway.app, self._replicas, lambda: gateway.settings, AdminCalls(self._state), node_id)
+
     async def _drain(self) -> None:
         """A connection whose answer had begun may bring one request more, which gets as long as that one had."""
+        if self._admin is not None:
+            await self._admin.close()
         cut = await self._gateway.drain(DRAIN_DEADLINE_S)
         if cut:
             logger.warning("%d connections are cut: they did not finish in %g s", cut, DRAIN_DEADLINE_S)
@@ -149,6 +171,11 @@ class GatewayDeployment:
                 while not all(map(self._replicas.of, self._ready_models)):
                     self._replicas_changed.clear()
                     await self._replicas_changed.wait()
+
+    async def _count_requests(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self._metrics.flush()
 
     async def _publish_metrics(self) -> None:
         app, of_router, of_gateway = self._gateway.app, RouterMetrics(), GatewayMetrics()
@@ -191,4 +218,6 @@ class GatewayDeployment:
         self._catalogue.replace(model_cards(snapshot))
         self._gateway.keep_models(self._applications.values())
         self._membership.watch(frozenset(self._applications))
+        if self._admin is not None:
+            self._admin.know(snapshot)
         self._first_snapshot.set()

@@ -14,6 +14,7 @@ from cluster.autoscaler.decision import Decision
 from cluster.autoscaler.demand import Demand
 from cluster.autoscaler.next_to_go import next_to_go
 from cluster.autoscaler.sharing import Claim, share
+from deployments.gateway_registry import ReplicaCounts
 from deployments.scaled_model import ScaledModel, ScalingCard
 from deployments.scaling_store import ScalingStore
 from deployments.usage_log import Bin, UsageLog, UsageLogError
@@ -85,6 +86,12 @@ class Scaling:
                 "cold_start_s": round(known.cold_start.expected_s),
                 "asked_at_s": known.asked_at_s if not known.running else None,
             }
+            for model, known in self._models.items()
+        }
+
+    def counts(self) -> dict[str, ReplicaCounts]:
+        return {
+            model: ReplicaCounts(known.target, len(known.running), known.starting)
             for model, known in self._models.items()
         }
 

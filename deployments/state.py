@@ -17,6 +17,7 @@ from deployments.exporter_fleet import ExporterFleet
 from deployments.gateway.tenants.keyring import KeyPage
 from deployments.gateway.tenants.lease import Reply, Report
 from deployments.gateway.usage_counts import Row
+from deployments.gateway_registry import GatewayRegistry, GatewayReport, Told
 from deployments.key_changes import KeyChange, Refused
 from deployments.lending import Lending
 from deployments.node_exporter import Orders
@@ -65,6 +66,7 @@ class State:
         self._ledger = opened_ledger(Path(path).with_name(LEDGER))
         self._scaling = Scaling(self._scaling_store, self._usage, read_targets())
         self._lending = Lending(Path(path))
+        self._gateways = GatewayRegistry()
         self._metrics = ScalingMetrics()
         self._limits: dict[str, Any] = {}
         self._exporters: dict[str, Any] = {}
@@ -142,6 +144,14 @@ class State:
         if self._scaling.tell(gateway_id, demands, time.time()):
             self._scaling.wake(await self._site(), time.time())
             await self._tell_targets()
+
+    async def report_gateway(self, report: GatewayReport) -> Told:
+        """Sent every two seconds by each gateway that has an admin port; the answer says who the others are."""
+        self._gateways.report(report, time.monotonic())
+        return Told(self._gateways.gateways(time.monotonic()), self._scaling.counts())
+
+    async def forget_gateway(self, gateway_id: str) -> None:
+        self._gateways.forget(gateway_id)
 
     async def lend(self, report: Report) -> Reply:
         """What a gateway has used of tenants' limits, and what it may use from now on."""

@@ -50,6 +50,7 @@ def read_status(record: RunRecord, *, with_decisions: bool = False) -> dict[str,
     return {
         "endpoint": f"{record.gateway_url}/v1",
         "dashboard": record.dashboard_url,
+        "console": record.admin_url,
         "config": record.config_path,
         "applications": [_application(name, details) for name, details in applications.items()],
         "models": snapshot["models"] if snapshot else [],
@@ -78,7 +79,8 @@ def _application(name: str, details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any]) -> None:
-    console.print(f"endpoint {document['endpoint']}   dashboard {document['dashboard']}   config {document['config']}")
+    addresses = {name: document[name] for name in ("endpoint", "dashboard", "console", "config")}
+    console.print("   ".join(f"{name} {address}" for name, address in addresses.items() if address))
     for exporter in document["exporters"]:
         console.print(f"metrics  http://{exporter['address']}/metrics ({exporter['node']})")
     if document["state_is_away"]:

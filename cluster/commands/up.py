@@ -166,7 +166,8 @@ def apply(config: Annotated[Path, typer.Argument(help="The new configuration.")]
 def _greet(settings: BaryonConfig, record: RunRecord, *, has_keys: bool) -> None:
     model = settings.models[0].name if settings.models else "MODEL"
     url = record.gateway_url
-    console.print(f"\n[bold green]Serving at {url}/v1[/bold green]   Ray dashboard: {record.dashboard_url}\n")
+    console.print(f"\n[bold green]Serving at {url}/v1[/bold green]   Ray dashboard: {record.dashboard_url}")
+    console.print(f"Console: {record.admin_url}\n" if record.admin_url else "")
     header, key, imports = "", '"none"', ""
     if has_keys:
         header, imports = """-H "Authorization: Bearer $BARYON_API_KEY" """, "import os\n\n"

@@ -36,7 +36,7 @@ Headers = list[Header]
 
 @dataclass(slots=True)
 class ClientRequest:
-    """A whole request. `path` is the raw target up to `?`; header names are lower-case.
+    """A whole request. `path` is the raw target up to `?`, `query` what follows it; header names are lower-case.
 
     `refusal`: what it was refused for before it was whole. Its body was then let go as it came.
     """
@@ -48,6 +48,7 @@ class ClientRequest:
     keep_alive: bool
     is_http_1_1: bool
     refusal: GatewayError | None = None
+    query: bytes = b""
 
 
 class Response:
@@ -268,14 +269,16 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         is_http_1_1 = self._parser.get_http_version() == "1.1"
+        path, _, query = self._url.partition(b"?")
         request = ClientRequest(
             method=self._parser.get_method(),
-            path=self._url.partition(b"?")[0],
+            path=path,
             headers=self._headers,
             body=bytes(self._body),
             keep_alive=is_http_1_1 and self._parser.should_keep_alive(),
             is_http_1_1=is_http_1_1,
             refusal=self._refusal,
+            query=query,
         )
         self._expect_message()
         if self._current is None and not self._queue and not self._is_stalled:

@@ -1,4 +1,4 @@
-"""What a record of every request and `Server-Timing` cost: a gateway with them beside one of an earlier commit.
+"""What a record of every request and `Server-Timing` cost, alone and with metrics: against an earlier commit.
 
 `python -m tests.benchmarks.record_cost [--before COMMIT] [--json OUT]`. Same engine, same run, in turn; CPU time is the
 gateways' own, from /proc.
@@ -10,6 +10,7 @@ import json
 import statistics
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
@@ -37,26 +38,34 @@ async def chunks_us(targets: list[Target], pids: dict[str, int]) -> dict[str, li
 
 
 async def measure(before: Path) -> dict[str, object]:
-    engine_port, on_port, before_port = (free_port() for _ in range(3))
+    engine_port = free_port()
+    ports = {name: free_port() for name in ("before", "record", "observed")}
     url = f"http://127.0.0.1:{engine_port}"
-    gateway = [*MODULE, "tests.benchmarks.lone_gateway"]
     engine = [*MODULE, "tests.benchmarks.fake_engine", str(engine_port), str(CHUNKS), str(INTERVAL_MS)]
-    with (
-        running(engine, engine_port),
-        running([*gateway, str(on_port), url], on_port) as on_pid,
-        running([*gateway, str(before_port), url], before_port, before) as before_pid,
-    ):
-        pids = {"before": before_pid, "on": on_pid}
-        targets = [Target("before", "127.0.0.1", before_port), Target("on", "127.0.0.1", on_port)]
+    pids = {}
+    with ExitStack() as stack:
+        stack.enter_context(running(engine, engine_port))
+        for name, port in ports.items():
+            module = "observed_gateway" if name == "observed" else "lone_gateway"
+            gateway = [*MODULE, f"tests.benchmarks.{module}", str(port), url]
+            pids[name] = stack.enter_context(running(gateway, port, before if name == "before" else None))
+        targets = [Target(name, "127.0.0.1", port) for name, port in ports.items()]
         requests = await measure_requests(targets, pids, PROMPT)
         chunks = await chunks_us(targets, pids)
         mb = {name: rss_mb(pid) for name, pid in pids.items()}
-    medians = {name: statistics.median(row) for name, row in chunks.items()}
-    paired = [on / off for off, on in zip(chunks["before"], chunks["on"], strict=True)]
+    return {name: against_before(name, requests, chunks, mb) for name in ("record", "observed")}
+
+
+def against_before(
+    name: str, requests: dict[str, dict[str, list[float]]], chunks: dict[str, list[float]], mb: dict[str, float]
+) -> dict[str, object]:
+    paired = [on / off for off, on in zip(chunks["before"], chunks[name], strict=True)]
     return {
-        "request": {**summary(requests), "rounds": requests},
-        "chunk": {"medians_us": medians, "ratio": statistics.median(paired), "rounds": chunks},
-        "memory_mb": {**mb, "added": mb["on"] - mb["before"]},
+        "request": summary({"before": requests["before"], "on": requests[name]}),
+        "chunk_us": {which: statistics.median(chunks[which]) for which in ("before", name)},
+        "chunk_ratio": statistics.median(paired),
+        "added_mb": mb[name] - mb["before"],
+        "rounds": {which: {**requests[which], "chunk_us": chunks[which]} for which in ("before", name)},
     }
 
 

@@ -26,6 +26,10 @@ class Door:
         self._always = always
         self._now_s = now_s
 
+    @property
+    def needs_key(self) -> bool:
+        return self._keyring.keys_exist or self._always()
+
     def tenant(self, headers: Mapping[bytes, bytes]) -> Tenant:
         """Raises:
         GatewayError: 401 without a key that is good, 400 with two different ones, 503 before the first word of state.

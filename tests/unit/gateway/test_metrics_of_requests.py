@@ -23,12 +23,15 @@ OF_CLASS = {"model": MODEL, "priority": "5"}
 class Counted:
     def __init__(self, gateway: Stand) -> None:
         self.gateway, self.registry = gateway, CollectorRegistry()
-        gateway.gateway.app.observers.append(RequestMetrics(LabelSlots(None, 400), self.registry))
+        self.metrics = RequestMetrics(LabelSlots(None, 400), self.registry)
+        gateway.gateway.app.observers.append(self.metrics)
 
     def value(self, name: str, **labels: str) -> float | None:
+        self.metrics.flush()
         return self.registry.get_sample_value(f"baryon_{name}", labels)
 
     def page(self) -> str:
+        self.metrics.flush()
         return generate_latest(self.registry).decode()
 
 
