@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,10 +37,17 @@ async def settled(prometheus: Prometheus, expected: list[str]) -> list[str]:
     return missing
 
 
+async def evaluated_rules(prometheus: Prometheus) -> list[dict[str, Any]]:
+    async with asyncio.timeout(WITHIN_S):
+        while any(rule["health"] == "unknown" for rule in await prometheus.rules()):
+            await asyncio.sleep(0.2)
+    return await prometheus.rules()
+
+
 async def test_no_panel_is_empty_and_every_rule_is_evaluated(exporter: str, tmp_path: Path) -> None:
     async with running_prometheus(tmp_path / "prometheus", [exporter]) as prometheus:
         assert await settled(prometheus, []) == []
-        for rule in await prometheus.rules():
+        for rule in await evaluated_rules(prometheus):
             assert (rule["health"], rule.get("lastError")) == ("ok", None), rule["name"]
         for window in SLO_RECORDED:
             assert await prometheus.values(f"model:baryon_slo_missed:ratio_rate{window}"), window
