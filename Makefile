@@ -1,5 +1,5 @@
 # Each target is a script that also runs without make.
-.PHONY: serve setup test test-fast verify lint
+.PHONY: serve setup test test-fast verify lint dashboards
 serve:
 	@scripts/serve.sh
 setup:
@@ -12,3 +12,5 @@ verify:
 	@scripts/verify.sh
 lint:
 	@scripts/lint.sh
+dashboards:
+	@scripts/dashboards.sh

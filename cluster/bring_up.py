@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from cluster.audited import actor
 from cluster.config import BaryonConfig, GatewayConfig, Replicas
 from cluster.exposure import check_keys
@@ -25,6 +23,7 @@ from cluster.serve_api import ServeApi, ServeApiError
 from cluster.serve_schema import SMALL_CPUS, Surroundings, device_of, serve_schema
 from deployments.gateway.certificate import CertificateError, server_context
 from deployments.gateway.listener import listening_socket
+from deployments.port_owner import owner_of
 from engine.launch import Device
 from engine.process_tree import Member, is_alive, read_member
 
@@ -243,20 +242,9 @@ def _check_port(host: str, port: int, key: str) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise BringUpError(
-                f"{key}: {host}:{port} is taken by {_owner(port)}; end it, or choose another port"
+                f"{key}: {host}:{port} is taken by {owner_of(port)}; end it, or choose another port"
             ) from None
         raise BringUpError(f"{key}: {host}:{port} cannot be bound: {error.strerror}") from None
-
-
-def _owner(port: int) -> str:
-    for connection in psutil.net_connections("tcp"):
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and getattr(connection.laddr, "port", None) == port
-            and connection.pid
-        ):
-            return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    return "another process"
 
 
 def _status(applications: dict[str, Any], name: str) -> str:

@@ -7,6 +7,7 @@ from cluster.commands.backtest import backtest
 from cluster.commands.backup import backup, restore
 from cluster.commands.bench import bench
 from cluster.commands.chat import chat
+from cluster.commands.dashboards import dashboards
 from cluster.commands.doctor import doctor
 from cluster.commands.keys import keys
 from cluster.commands.plan import plan
@@ -26,6 +27,7 @@ app = typer.Typer(
 for command in (up, down, status, top, apply, chat, plan, doctor, backtest, usage, audit, backup, restore):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(dashboards, name="dashboards")
 app.add_typer(keys, name="keys")
 app.add_typer(simulate, name="simulate")
 

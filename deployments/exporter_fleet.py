@@ -23,6 +23,7 @@ class ExporterFleet:
     def __init__(self) -> None:
         self._actors: dict[str, ActorHandle] = {}
         self._targets: dict[str, Target] = {}
+        self._silent: set[str] = set()
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -43,9 +44,12 @@ class ExporterFleet:
                 if node not in self._actors:
                     self._actors[node] = await asyncio.to_thread(exporter_on, node)
                 self._targets[node] = await self._actors[node].obey.remote(orders)
+            self._silent.discard(node)
         except (RayError, OSError, TimeoutError) as error:
             self._actors.pop(node, None)
-            logger.warning("the exporter of node %s does not answer: %s", node, str(error) or type(error).__name__)
+            level = logging.DEBUG if node in self._silent else logging.WARNING
+            self._silent.add(node)
+            logger.log(level, "the exporter of node %s does not answer: %s", node, str(error) or type(error).__name__)
 
 
 def exporter_on(node: str) -> ActorHandle:

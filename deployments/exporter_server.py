@@ -5,11 +5,11 @@ import contextlib
 import logging
 import socket
 
-import psutil
 import uvicorn
 from starlette.applications import Starlette
 
 from deployments.gateway.listener import listening_socket
+from deployments.port_owner import owner_of
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +64,3 @@ class ExporterServer:
         self._server = uvicorn.Server(config)
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         self._serving = asyncio.create_task(self._server.serve(sockets=[bound]))
-
-
-def owner_of(port: int) -> str:
-    """Who listens there, as far as may be known."""
-    with contextlib.suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            is_there = connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port
-            if is_there and connection.pid:
-                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    return "another process"

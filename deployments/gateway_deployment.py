@@ -19,7 +19,7 @@ from deployments.gateway.certificate import Certificate
 from deployments.gateway.demand_reporter import DemandReporter
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_log import log_request
-from deployments.gateway.request_metrics import RequestMetrics
+from deployments.gateway.request_metrics import FLUSH_S, RequestMetrics
 from deployments.gateway.server import Gateway
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.borrower import Borrower
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 STATE_RETRY_S = 1.0
 LONGEST_ANSWER_S = 60.0
 DRAIN_DEADLINE_S = 2 * LONGEST_ANSWER_S + 10.0
-METRICS_PERIOD_S = 2.0
+METRICS_PERIOD_S = 5.0
 TENANTS, KNOWN_TENANTS = "tenants.jsonl", 400
 REPORT_TIMEOUT_S = 10.0
 FIRST_REPLICAS_TIMEOUT_S = 10.0
@@ -83,7 +83,9 @@ class GatewayDeployment:
         self._reporting = asyncio.create_task(DemandReporter(self._gateway.app, self._report_demand).run())
         self._borrowing = asyncio.create_task(Borrower(self._gateway.app.spending, self._lend).run())
         app = self._gateway.app
-        app.observers.append(RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS)))
+        self._metrics = RequestMetrics(LabelSlots(self._files.folder / TENANTS, KNOWN_TENANTS))
+        app.observers.append(self._metrics)
+        self._counting = asyncio.create_task(self._count_requests())
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
         self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
@@ -130,6 +132,8 @@ class GatewayDeployment:
         self._following.cancel()
         self._following_keys.cancel()
         self._publishing.cancel()
+        self._counting.cancel()
+        self._metrics.flush()
         self._reporting.cancel()
         self._borrowing.cancel()
         await self._membership.close()
@@ -167,6 +171,11 @@ class GatewayDeployment:
                 while not all(map(self._replicas.of, self._ready_models)):
                     self._replicas_changed.clear()
                     await self._replicas_changed.wait()
+
+    async def _count_requests(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self._metrics.flush()
 
     async def _publish_metrics(self) -> None:
         app, of_router, of_gateway = self._gateway.app, RouterMetrics(), GatewayMetrics()

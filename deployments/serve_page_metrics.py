@@ -13,7 +13,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from deployments.gateway.app import GatewayApp
 from deployments.gateway.request_record import RequestRecord
 
-SAMPLED = 32
+SAMPLED = 16
 LATENCY_BUCKETS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10_000, 60_000, 120_000, 300_000]
 GATEWAY = "gateway", "Gateway"
 MODELS_DEPLOYMENT = "Replica"

@@ -1,6 +1,6 @@
 """Where a process keeps its metrics so that they outlive it: files of its own that it maps into its memory.
 
-prometheus-client's multiprocess mode. What is counted is in the kernel's hands at once, so SIGKILL loses nothing.
+prometheus-client's multiprocess mode. What is counted is in the kernel's hands at once: SIGKILL takes none of it.
 """
 
 import fcntl

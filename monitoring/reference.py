@@ -22,8 +22,8 @@ scrape_configs:
   `/sd` follows.
 - It listens where the gateways do: on loopback if they do. It has no keys of its own, and its page names tenants and
   models: let nobody but Prometheus reach it.
-- Counters of a process that ends or is killed stay; its gauges go. An engine's own counters begin anew with the engine,
-  under another `replica`.
+- Counters of a process that ends or is killed stay (of a gateway, but for its last half second); its gauges go. An
+  engine's own counters begin anew with the engine, under another `replica`.
 - An engine that does not answer within its part of the scrape's timeout (3 s at most) is left out, with
   `baryon_replica_up` 0. One that is lost stays 0 for a minute.
 - Labels are bounded: 400 pairs of model and tenant, and 256 of model and priority, on each node; the rest is `other`.

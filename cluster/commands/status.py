@@ -81,6 +81,8 @@ def _application(name: str, details: dict[str, Any]) -> dict[str, Any]:
 def _print(document: dict[str, Any]) -> None:
     addresses = {name: document[name] for name in ("endpoint", "dashboard", "console", "config")}
     console.print("   ".join(f"{name} {address}" for name, address in addresses.items() if address))
+    for exporter in document["exporters"]:
+        console.print(f"metrics  http://{exporter['address']}/metrics ({exporter['node']})")
     if document["state_is_away"]:
         console.print("[yellow]the state deployment is away; gateways serve from their last snapshot[/yellow]")
     table = Table(

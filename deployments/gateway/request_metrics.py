@@ -1,21 +1,24 @@
-"""Counts requests as they end. An observer of `RequestRecord`; children of labels are looked up once and kept."""
+"""Counts requests that have ended. An observer of `RequestRecord`; children of labels are looked up once and kept."""
 
-from bisect import bisect_left
-from collections.abc import Callable, Hashable
+from array import array
+from collections import Counter as Counted
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 
 from deployments.gateway.request_record import RequestRecord
+from deployments.gateway.stages import ENGINE, NAMES, QUEUE, ROUTE
 from monitoring import metrics
-from monitoring.instruments import counter, exact, histogram
+from monitoring.instruments import Milliseconds, counter, exact, histogram
 from monitoring.label_slots import OTHER, LabelSlots
 
 NO_MODEL = "unknown"
 UNAVAILABLE, UNAUTHORIZED = 503, 401
 KNOWN_CLASSES = 256
-ITL_BOUNDS_MS = tuple(1000 * bound for bound in metrics.ITL.buckets)
+FLUSH_S = 0.5
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -70,12 +73,18 @@ class ClassMetrics:
     def served(self) -> "ServedMetrics":
         return ServedMetrics(self._known, *self._labels)
 
-    def ended(self, record: RequestRecord) -> None:
-        self.requests[record.outcome, record.status].inc()
-        if record.status == UNAVAILABLE:
-            self.shed[record.error_code].inc()
-        if record.replica or record.slo_met is not None:
-            self.served.ended(record)
+    def add(self, records: Sequence[RequestRecord], gaps_ms: "Sequence[array[float]]") -> None:
+        for ended, requests in Counted((record.outcome, record.status) for record in records).items():
+            self.requests[ended].inc(requests)
+        for reason, requests in Counted(r.error_code for r in records if r.status == UNAVAILABLE).items():
+            self.shed[reason].inc(requests)
+        judged = [record for record in records if record.slo_met is not None]
+        if judged:
+            self.served.add_judged(judged)
+        taken = [record for record in records if record.replica]
+        if taken:
+            self.served.add_taken(taken)
+            self.served.itl.add_packed(gaps_ms)
 
 
 class ServedMetrics:
@@ -85,50 +94,54 @@ class ServedMetrics:
         labels = (model, priority)
         self.stages: Kept[str, Counter] = Kept(lambda stage: known.stages.labels(model, stage))
         self.failovers = known.failovers.labels(model)
-        self.e2e = known.e2e.labels(*labels)
-        self.queue = known.queue.labels(*labels)
-        self.routing = known.routing.labels(*labels)
         self.slo_requests = known.slo_requests.labels(*labels)
         self.slo_met = known.slo_met.labels(*labels)
         self.goodput_tokens = known.goodput_tokens.labels(*labels)
-        self.ttft = known.ttft.labels(*labels)
-        self.tpot = known.tpot.labels(*labels)
-        self.itl = known.itl.labels(*labels)
+        self.e2e = Milliseconds(known.e2e.labels(*labels), metrics.E2E)
+        self.queue = Milliseconds(known.queue.labels(*labels), metrics.QUEUE)
+        self.routing = Milliseconds(known.routing.labels(*labels), metrics.ROUTING)
+        self.ttft = Milliseconds(known.ttft.labels(*labels), metrics.TTFT)
+        self.tpot = Milliseconds(known.tpot.labels(*labels), metrics.TPOT)
+        self.itl = Milliseconds(known.itl.labels(*labels), metrics.ITL)
 
-    def ended(self, record: RequestRecord) -> None:
-        if record.slo_met is not None:
-            self.slo_requests.inc()
-            if record.slo_met:
-                self.slo_met.inc()
-                self.goodput_tokens.inc(record.output_tokens)
-        if record.replica:
-            self._went_somewhere(record)
-        if record.outcome == "completed":
-            self._completed(record)
-        if record.gaps_ms:
-            self._itl(record)
+    def add_judged(self, records: Sequence[RequestRecord]) -> None:
+        met = [record.output_tokens for record in records if record.slo_met]
+        self.slo_requests.inc(len(records))
+        self.slo_met.inc(len(met))
+        self.goodput_tokens.inc(sum(met))
 
-    def _went_somewhere(self, record: RequestRecord) -> None:
-        self.queue.observe(exact(record.queue_ms / 1000))
-        self.routing.observe(exact(record.route_ms / 1000))
-        if record.tried:
-            self.failovers.inc(len(record.tried))
-        for stage, ms in record.stages_ms().items():
+    def add_taken(self, records: Sequence[RequestRecord]) -> None:
+        spent_ms = [record.stages.spent_ms for record in records]
+        self.queue.add([row[QUEUE] for row in spent_ms])
+        self.routing.add([row[ROUTE] for row in spent_ms])
+        self.ttft.add([record.ttft_ms for record in records if record.ttft_ms is not None])
+        completed = [record for record in records if record.outcome == "completed"]
+        self.e2e.add([record.e2e_ms for record in completed])
+        self.tpot.add([tpot_ms for record in completed if (tpot_ms := tpot_of(record)) is not None])
+        for stage, ms in stage_sums_ms(records, spent_ms).items():
             if ms:
                 self.stages[stage].inc(exact(ms / 1000))
-        if record.ttft_ms is not None:
-            self.ttft.observe(exact(record.ttft_ms / 1000))
+        if tried := sum(len(record.tried) for record in records):
+            self.failovers.inc(tried)
 
-    def _completed(self, record: RequestRecord) -> None:
-        self.e2e.observe(exact(record.e2e_ms / 1000))
-        if record.ttft_ms is not None and record.output_tokens > 1:
-            self.tpot.observe(exact((record.e2e_ms - record.ttft_ms) / (record.output_tokens - 1) / 1000))
 
-    def _itl(self, record: RequestRecord) -> None:
-        counts, bounds = [0] * (len(ITL_BOUNDS_MS) + 1), ITL_BOUNDS_MS
-        for gap_ms in record.gaps_ms:
-            counts[bisect_left(bounds, gap_ms)] += 1
-        self.itl.add(counts, exact(sum(record.gaps_ms) / 1000))
+def tpot_of(record: RequestRecord) -> float | None:
+    if record.ttft_ms is None or record.output_tokens < 2:
+        return None
+    return (record.e2e_ms - record.ttft_ms) / (record.output_tokens - 1)
+
+
+def stage_sums_ms(records: Sequence[RequestRecord], spent_ms: Sequence[Sequence[float]]) -> dict[str, float]:
+    """As `RequestRecord.stages_ms` says it of one: an engine's time is as its parts, where it has told them."""
+    sums: dict[str, float] = dict(zip(NAMES, map(sum, zip(*spent_ms, strict=True)), strict=True))
+    for record, row in zip(records, spent_ms, strict=True):
+        if record.prefill_ms is not None:
+            queue_ms, decode_ms = record.engine_queue_ms or 0.0, record.decode_ms or 0.0
+            rest_ms = row[ENGINE] - queue_ms - record.prefill_ms - decode_ms
+            parts = {"engine_queue": queue_ms, "prefill": record.prefill_ms, "decode": decode_ms}
+            for stage, ms in {**parts, "transfer": max(0.0, rest_ms), NAMES[ENGINE]: -row[ENGINE]}.items():
+                sums[stage] = sums.get(stage, 0.0) + ms
+    return sums | {NAMES[ENGINE]: max(0.0, sums[NAMES[ENGINE]])}
 
 
 class TenantMetrics:
@@ -141,16 +154,19 @@ class TenantMetrics:
         self.cached_tokens = known.cached_tokens.labels(*labels)
         self.generated_tokens = known.generated_tokens.labels(*labels)
 
-    def ended(self, record: RequestRecord) -> None:
-        self.requests[record.outcome].inc()
-        if record.prompt_tokens or record.output_tokens:
-            self.prompt_tokens.inc(record.prompt_tokens)
-            self.cached_tokens.inc(record.cached_tokens)
-            self.generated_tokens.inc(record.output_tokens)
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        for outcome, requests in Counted(record.outcome for record in records).items():
+            self.requests[outcome].inc(requests)
+        self.prompt_tokens.inc(sum(record.prompt_tokens for record in records))
+        self.cached_tokens.inc(sum(record.cached_tokens for record in records))
+        self.generated_tokens.inc(sum(record.output_tokens for record in records))
 
 
 class RequestMetrics:
-    """`tenants`: which pairs of model and tenant may be labels; the others are counted as one tenant, `other`."""
+    """Keeps each request that ends until `flush`, every `FLUSH_S`: many at once cost a few microseconds each.
+
+    `tenants`: which pairs of model and tenant may be labels; the others are counted as one tenant, `other`.
+    """
 
     def __init__(self, tenants: LabelSlots, registry: CollectorRegistry | None = None) -> None:
         known = Instruments(registry)
@@ -168,10 +184,23 @@ class RequestMetrics:
         self._classes = Kept(of_class)
         self._tenants: Kept[tuple[str, str], TenantMetrics] = Kept(of_tenant)
         self._key_errors: Kept[str, Counter] = Kept(known.key_errors.labels)
+        self._ended: list[tuple[RequestRecord, array[float]]] = []
 
     def __call__(self, record: RequestRecord) -> None:
-        if record.status == UNAUTHORIZED:
-            self._key_errors[record.error_code].inc()
-        self._classes[record.model or NO_MODEL, record.priority].ended(record)
-        if record.tenant:
-            self._tenants[record.model or NO_MODEL, record.tenant].ended(record)
+        self._ended.append((record, record.gaps_ms))
+
+    def flush(self) -> None:
+        ended, self._ended = self._ended, []
+        by_class: dict[tuple[str, int], list[tuple[RequestRecord, array[float]]]] = defaultdict(list)
+        by_tenant: dict[tuple[str, str], list[RequestRecord]] = defaultdict(list)
+        for record, gaps_ms in ended:
+            model = record.model or NO_MODEL
+            by_class[model, record.priority].append((record, gaps_ms))
+            if record.tenant:
+                by_tenant[model, record.tenant].append(record)
+            if record.status == UNAUTHORIZED:
+                self._key_errors[record.error_code].inc()
+        for of_class, rows in by_class.items():
+            self._classes[of_class].add([record for record, _ in rows], [gaps_ms for _, gaps_ms in rows])
+        for of_tenant, records in by_tenant.items():
+            self._tenants[of_tenant].add(records)

@@ -40,6 +40,7 @@ def fill(folder: Path) -> None:
     for model in MODELS:
         for tenant in range(TENANTS):
             observe(completed(model, f"tenant-{tenant}", tenant % 2))
+    observe.flush()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import httpx
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.process_tree import descendants
 from tests.end_to_end.cluster_process import ClusterProcess
 
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -119,7 +120,7 @@ class Scraper(threading.Thread):
 def check_kills(cluster: ClusterProcess, gateways: Callable[[ClusterProcess], Mapping[str, int]]) -> None:
     """An engine and a gateway are killed: the gap is seen, and nothing that is counted is ever less than before."""
     (replica, pid), *_ = cluster.replicas("sim").items()
-    _, engine, *_ = cluster.engine_members(pid)
+    engine = next(member for member in descendants(pid) if "engine.simulated" in member.title.split("engine.reaper")[0])
     scraper = Scraper(cluster)
     scraper.start()
     os.kill(engine.pid, signal.SIGKILL)

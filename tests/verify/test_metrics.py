@@ -75,6 +75,7 @@ def test_token_counters_are_what_clients_were_told() -> None:
         cluster.start()
         clients = Clients(cluster.url, {tenant: key_of(cluster, tenant) for tenant in TENANTS})
         asyncio.run(clients.ask_all())
+        eventually(cluster, lambda page: sum(values(page, "baryon_requests_total")) == REQUESTS)
         for pid in gateways(cluster).values():
             os.kill(pid, signal.SIGKILL)
         page = eventually(cluster, lambda page: values(page, "baryon_gateways") == [2])

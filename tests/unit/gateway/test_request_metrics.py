@@ -29,9 +29,11 @@ class Counted:
         self.observe = RequestMetrics(LabelSlots(None, tenants), self.registry)
 
     def value(self, name: str, **labels: str) -> float | None:
+        self.observe.flush()
         return self.registry.get_sample_value(name, labels)
 
     def series(self) -> int:
+        self.observe.flush()
         return sum(line[0] != "#" for line in generate_latest(self.registry).decode().splitlines())
 
 
