@@ -127,6 +127,7 @@ async def test_a_model_answers_in_the_chat_and_the_answers_request_is_a_click_aw
     await site.send(2)
     async with console(site) as page:
         await page.until(f"document.querySelector('#chat-model').value === '{MODEL}'")
+        await page.until("document.querySelector('#decisions .chart') !== null")
         await page.click("#chat-text")
         await page.type("<b>bold</b>")
         await page.press("Enter", 13)
