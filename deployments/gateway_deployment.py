@@ -94,8 +94,8 @@ class GatewayDeployment:
         await self._keys_are_known.wait()
         await self._first_replicas()
         await self._gateway.start(host, port)
-        if self._admin is not None:
-            await self._admin.start(AdminAddress(**admin or {}))
+        if self._admin is not None and admin is not None:
+            await self._open_console(self._admin, AdminAddress(**admin))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         tracing = user_config["tracing"]
@@ -139,6 +139,13 @@ class GatewayDeployment:
         self._reporting.cancel()
         self._borrowing.cancel()
         await self._membership.close()
+
+    async def _open_console(self, admin: AdminPort, address: AdminAddress) -> None:
+        """A node where something else has its port has no console; it serves all the same."""
+        try:
+            await admin.start(address)
+        except OSError as error:
+            logger.error("no console on this node: gateway.admin_port %d cannot be bound: %s", address.port, error)
 
     def _admin_port(self) -> AdminPort:
         gateway = self._gateway

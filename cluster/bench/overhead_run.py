@@ -32,7 +32,7 @@ from engine.weights.store import ModelStore
 MODEL = "tiny-random-llama"
 KV_CACHE_BYTES = GIB // 2
 CONFIG = """
-gateway: {{port: {port}}}
+gateway: {{port: {port}, admin_port: 0}}
 ray: {{dashboard_port: {dashboard_port}}}
 models:
   - name: tiny-random-llama

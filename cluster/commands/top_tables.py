@@ -18,7 +18,7 @@ COLOURS = {
 OTHER = "bright_black"
 BAR_LEAST, BAR_MOST = 10, 70
 BESIDE_BAR = 66
-LINES_ABOVE_REQUESTS = 8
+LINES_BESIDE_REQUESTS = 9
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 Document = dict[str, Any]
@@ -26,7 +26,7 @@ Document = dict[str, Any]
 
 def screen(document: Document, width: int, height: int) -> RenderableType:
     """Requests fill what is left of `height` lines."""
-    used = LINES_ABOVE_REQUESTS + len(document["models"]) + len(document["replicas"])
+    used = LINES_BESIDE_REQUESTS + len(document["models"]) + len(document["replicas"])
     rows = document["requests"][: max(3, height - used)]
     return Group(
         _totals(document), Text(), _models(document), Text(), _replicas(document), Text(), _requests(rows, width)

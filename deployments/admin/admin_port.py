@@ -77,12 +77,27 @@ class AdminPort:
         self.peers = Peers(self.view, self._client)
         self._connections = ClientConnections()
         self._servers: list[asyncio.Server] = []
+        self.bound_port = 0
         self._reporting: asyncio.Task[None] | None = None
 
     async def start(self, address: AdminAddress) -> None:
-        """Raises:
-        OSError: an address cannot be bound.
+        """Other gateways can ask this one even where the admin port cannot be bound.
+
+        Raises:
+            OSError: an address cannot be bound.
         """
+        private = PrivatePort(self.view, self._secret)
+        private_port = await self._listen(address.private_host, 0, private.handle, private.refusal)
+        host = f"[{address.private_host}]" if ":" in address.private_host else address.private_host
+        me = GatewayReport(
+            gateway_id=self.view.gateway_id,
+            url=f"http://{host}:{private_port}",
+            secret=self._secret,
+            node_id=self._node_id,
+            pid=self.view.pid,
+            started_at_s=self.view.started_at_s,
+        )
+        self._reporting = asyncio.create_task(keep_reporting(me, self._state.report, self.on_told))
         app = AdminApp(
             self.peers,
             console_files(),
@@ -91,24 +106,7 @@ class AdminPort:
             self._app.handle,
             self._app.door.refusal,
         )
-        await self._listen(address.host, address.port, app.handle, app.refusal)
-        private = PrivatePort(self.view, self._secret)
-        port = await self._listen(address.private_host, 0, private.handle, private.refusal)
-        host = f"[{address.private_host}]" if ":" in address.private_host else address.private_host
-        me = GatewayReport(
-            gateway_id=self.view.gateway_id,
-            url=f"http://{host}:{port}",
-            secret=self._secret,
-            node_id=self._node_id,
-            pid=self.view.pid,
-            started_at_s=self.view.started_at_s,
-        )
-        self._reporting = asyncio.create_task(keep_reporting(me, self._state.report, self.on_told))
-
-    @property
-    def bound_port(self) -> int:
-        """The admin port."""
-        return int(self._servers[0].sockets[0].getsockname()[1])
+        self.bound_port = await self._listen(address.host, address.port, app.handle, app.refusal)
 
     def know(self, snapshot: Mapping[str, Any]) -> None:
         """State's last snapshot."""

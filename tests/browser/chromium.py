@@ -82,12 +82,16 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=[feature])
 
     async def click(self, selector: str) -> None:
-        """With the mouse, where the element is."""
-        box = await self.value(
+        """With the mouse, where the element is once it has come to rest."""
+        where = (
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            " e.scrollIntoView({block: 'center'});"
+            " e.scrollIntoView({block: 'center', behavior: 'instant'});"
             " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
         )
+        box, before = await self.value(where), None
+        while box != before:
+            await asyncio.sleep(2 * POLL_S)
+            box, before = await self.value(where), box
         for kind in ("mousePressed", "mouseReleased"):
             await self.call(
                 "Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", buttons=1, clickCount=1

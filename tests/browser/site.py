@@ -36,6 +36,7 @@ from deployments.scaling_store import ScalingStore
 from deployments.state_store import DrainReport, ReplicaReport, StateStore
 from deployments.usage_log import opened
 from engine.internal_token import token_now
+from engine.simulated.profiles import get_profile
 from tests.benchmarks.gateway_cpu import free_port
 from tests.unit.gateway.keys import keyring_of, no_keys
 
@@ -62,7 +63,7 @@ def card(name: str, profile: str, least: int, most: int, slo: dict[str, float]) 
 
 
 CARDS = [
-    card("llama-3.1-8b-instruct", "llama-3.1-8b-h100-tp1", 2, 4, {"ttft_ms": 500.0, "tpot_ms": 40.0}),
+    card("llama-3.1-70b-instruct", "llama-3.1-70b-a100-tp4", 1, 4, {"ttft_ms": 2_000.0, "tpot_ms": 60.0}),
     card("qwen3-32b", "qwen3-32b-h100-tp2", 1, 2, {"ttft_ms": 1_000.0, "tpot_ms": 60.0}),
     card("night-model", "instant", 0, 1, {"ttft_ms": 2_000.0, "tpot_ms": 100.0}),
 ]
@@ -75,6 +76,7 @@ class Engine:
         self.model, self.port = model, free_port()
         self.replica_id = f"{model['application'][:8].strip('-')}{number:03x}"
         self.node_id = NODES[number % len(NODES)]
+        self.kv_cache_tokens = get_profile(model["profile"]).kv_capacity_tokens
         self.started_at_s = time.time()
         self.stages: dict[str, float] = {}
         self.stage = "load"
@@ -93,12 +95,14 @@ class Engine:
     def report(self) -> ReplicaReport:
         detail = f"starting simulated on port {self.port}" if self.stage == "load" else ""
         named = (self.replica_id, self.model["name"], self.node_id, self.process.pid, "simulated")
-        return ReplicaReport(*named, self.stage, detail, self.started_at_s, self.stages, 400_000)
+        return ReplicaReport(*named, self.stage, detail, self.started_at_s, self.stages, self.kv_cache_tokens)
 
     def info(self) -> ReplicaInfo:
         url = f"http://127.0.0.1:{self.port}"
         return ReplicaInfo(
-            self.replica_id, url, TOKEN, 64, 32_768, "simulated", kv_cache_tokens=400_000, node_id=self.node_id
+            *(self.replica_id, url, TOKEN, 64, 32_768, "simulated"),
+            kv_cache_tokens=self.kv_cache_tokens,
+            node_id=self.node_id,
         )
 
 

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(chromium.executable() is None, reason="no Chromium here: apt-get install chromium"),
 ]
-MODEL = "llama-3.1-8b-instruct"
+MODEL = "llama-3.1-70b-instruct"
 START_S = 60.0
 SCHEMES = ("light", "dark")
 ROWS = "document.querySelectorAll('#requests tbody tr').length"
@@ -88,7 +88,7 @@ async def test_a_request_is_clicked_and_says_where_its_time_went(site: Live, sch
     await site.send(12)
     async with console(site) as page:
         await page.look(1680, 1050, scheme)
-        await page.until(f"{ROWS} >= 12 && document.querySelectorAll('#replicas .meter').length >= 6")
+        await page.until(f"{ROWS} >= 12 && document.querySelectorAll('#replicas .meter').length >= 4")
         chosen = await page.value("document.querySelector('#requests tr[data-key]:nth-child(3)').dataset.key")
         await page.click("#requests tbody tr:nth-child(3) .bars")
         sentence = await page.until("document.querySelector('#receipt .sentence')?.innerText")
@@ -127,6 +127,7 @@ async def test_a_model_answers_in_the_chat_and_the_answers_request_is_a_click_aw
     await site.send(2)
     async with console(site) as page:
         await page.until(f"document.querySelector('#chat-model').value === '{MODEL}'")
+        await page.until("document.querySelector('#decisions .chart') !== null")
         await page.click("#chat-text")
         await page.type("<b>bold</b>")
         await page.press("Enter", 13)

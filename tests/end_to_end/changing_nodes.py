@@ -20,7 +20,7 @@ from tests.benchmarks.gateway_cpu import free_port
 from tests.verify.keep_alive_load import KeepAliveLoad
 
 CONFIG = """
-gateway: {{port: {port}, processes: 2}}
+gateway: {{port: {port}, admin_port: 0, processes: 2}}
 models:
   - name: m
     engine: simulated

@@ -33,6 +33,7 @@ class ClusterProcess:
         self._gateway_processes = gateway_processes
         self._always = always
         self.port = free_port()
+        self.admin_port = free_port()
         self.dashboard_port = free_port()
         self.metrics_url = f"http://127.0.0.1:{free_port()}"
         self.environment = {**os.environ, "BARYON_RUN_DIR": str(self.folder / "run"), "PYTHONUNBUFFERED": "1"}
@@ -45,7 +46,8 @@ class ClusterProcess:
     def write_config(self, text: str, gateway_processes: int | None = None) -> Path:
         path = self.folder / "baryon.yaml"
         processes = gateway_processes or self._gateway_processes
-        gateway = f"gateway: {{port: {self.port}, processes: {processes}, queue_max_waiting: 32}}\n"
+        gateway = f"gateway: {{port: {self.port}, admin_port: {self.admin_port}, processes: {processes}, "
+        gateway += "queue_max_waiting: 32}\n"
         gateway += f"ray: {{dashboard_port: {self.dashboard_port}, num_cpus: 8}}\n"
         gateway += f"monitoring: {{port: {self.metrics_url.rpartition(':')[2]}}}\n"
         path.write_text(gateway + self._always + text)

@@ -19,7 +19,7 @@ from cluster.serve_schema import Surroundings, serve_schema
 from tests.benchmarks.gateway_cpu import free_port
 
 CONFIG = """
-gateway: {{port: {port}}}
+gateway: {{port: {port}, admin_port: 0}}
 models:
   - name: spread
     engine: simulated

@@ -22,7 +22,7 @@ from engine.process_tree import Member, descendants, is_alive
 from tests.benchmarks.gateway_cpu import free_port
 
 CONFIG = """
-gateway: {{port: {port}}}
+gateway: {{port: {port}, admin_port: 0}}
 models:
   - name: m
     source: bundled:{model}

@@ -7,6 +7,7 @@ ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
     "engine": {"ray", "deployments", "cluster", "vllm"},
     "deployments/gateway": {"ray", "torch", "vllm", "transformers", "cluster"},
+    "deployments/admin": {"ray", "torch", "vllm", "transformers", "cluster"},
     "deployments/gateway/routing": {"asyncio", "socket", "httpx", "httptools", "ray"},
     "deployments": {"vllm", "torch"},
     "cluster/autoscaler": {"asyncio", "deployments", "ray", "threading", "time"},

@@ -1,14 +1,18 @@
 """What the admin port answers: over all gateways, also when one of them or state is silent."""
 
+import socket
 import time
 
 import orjson
+import pytest
 
+from deployments.admin.admin_port import AdminAddress, AdminPort
+from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.tenant import Tenant
 from tests.unit.admin.harness import ScriptedState, admin_stands
 from tests.unit.admin.test_timeline import decision
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, post, until
+from tests.unit.gateway.harness import MODEL, post, stand, until
 from tests.unit.gateway.keys import keyring_of, new_key
 from tests.unit.gateway.scripted_engine import unary
 
@@ -126,3 +130,17 @@ async def test_a_gateway_that_ends_says_so(start_engine: StartEngine) -> None:
         assert len(state.registry.gateways(time.monotonic())) == 1
         await one.admin.close()
         await until(lambda: not state.registry.gateways(time.monotonic()))
+
+
+async def test_a_gateway_whose_admin_port_is_taken_still_answers_for_itself(start_engine: StartEngine) -> None:
+    state = ScriptedState()
+    engine = await start_engine(ANSWER)
+    async with admin_stands([[engine]], state) as (one,), stand([engine], 8, GatewaySettings()) as neighbour:
+        gateway = neighbour.gateway
+        admin = AdminPort(gateway.app, neighbour.replicas, lambda: gateway.settings, state, "n" * 56)
+        with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+            await admin.start(AdminAddress("127.0.0.1", taken.getsockname()[1], "127.0.0.1"))
+        await until(lambda: len(one.admin.peers.known) == 2)
+        answers = (await one.get("/admin/overview")).json()["gateways"]
+        assert [answer["answers"] for answer in answers] == [True, True]
+        await admin.close()

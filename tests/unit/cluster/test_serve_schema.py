@@ -124,3 +124,9 @@ def test_gateways_and_engines_are_told_where_traces_go_and_how_many_is_no_reason
     assert application(few, "org--a")["args"] == application(many, "org--a")["args"]
     assert application(few, "gateway")["args"] == application(many, "gateway")["args"]
     assert application(schema(), "org--a")["args"]["trace_endpoint"] is None
+
+
+def test_the_console_is_on_loopback_unless_it_is_turned_off() -> None:
+    expected = {"host": "127.0.0.1", "port": 8001, "private_host": "127.0.0.1"}
+    assert application(schema(), "gateway")["args"]["admin"] == expected
+    assert application(schema(TEXT + "gateway: {admin_port: 0}"), "gateway")["args"]["admin"] is None
