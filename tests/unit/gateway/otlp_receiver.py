@@ -43,11 +43,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         export = ExportTraceServiceRequest()
         export.ParseFromString(self.rfile.read(int(self.headers["content-length"])))
+        assert isinstance(self.server, OtlpReceiver)
+        self.server.add(export)
         self.send_response(200 if self.path == "/v1/traces" else 404)
         self.send_header("content-length", "0")
         self.end_headers()
-        assert isinstance(self.server, OtlpReceiver)
-        self.server.add(export)
 
     def log_message(self, *_: object) -> None:
         """Silent."""
