@@ -56,7 +56,8 @@ async def simulated_site(folder: Path) -> AsyncIterator[str]:
         {MODEL: ModelCard(MODEL, "simulated"), NOT_READY: ModelCard(NOT_READY, "simulated", not_ready="it starts")}
     )
     gateway = Gateway(GatewaySettings(), replicas, catalogue, keyring_of(tenants))
-    gateway.app.observers.insert(0, RequestMetrics(LabelSlots(None, 10), registry))
+    of_requests = RequestMetrics(LabelSlots(None, 10), registry)
+    gateway.app.observers.append(of_requests)
     async with (
         served(SimulatedApi(engine, MODEL, 4096).app()) as engine_port,
         served(exporter_app(exporter, lambda: ())) as exporter_port,
@@ -68,7 +69,7 @@ async def simulated_site(folder: Path) -> AsyncIterator[str]:
         await gateway.start("127.0.0.1", 0)
         tasks = [
             asyncio.create_task(_ask(gateway.bound_port, acme, limited)),
-            asyncio.create_task(_publish(gateway, registry)),
+            asyncio.create_task(_publish(gateway, of_requests, registry)),
             asyncio.create_task(_scale(folder, registry)),
             asyncio.create_task(engine.run()),
             asyncio.create_task(_lend(gateway)),
@@ -118,9 +119,10 @@ async def _chat(client: httpx.AsyncClient, key: str, model: str, turn: int, *, s
     await client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
 
 
-async def _publish(gateway: Gateway, registry: CollectorRegistry) -> None:
+async def _publish(gateway: Gateway, of_requests: RequestMetrics, registry: CollectorRegistry) -> None:
     of_router, of_gateway = RouterMetrics(registry), GatewayMetrics(registry)
     while True:
+        of_requests.flush()
         of_router.publish(gateway.app.routers)
         of_gateway.publish(gateway.app)
         await asyncio.sleep(PUBLISH_EVERY_S)
