@@ -194,9 +194,12 @@ class GatewayDeployment:
         app.observers.append(of_serve)
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
-            of_router.publish(app.routers)
-            of_gateway.publish(app)
-            of_serve.publish(app, {model: application for application, model in self._applications.items()})
+            try:
+                of_router.publish(app.routers)
+                of_gateway.publish(app)
+                of_serve.publish(app, {model: application for application, model in self._applications.items()})
+            except Exception:
+                logger.exception("what this gateway has to do is not told this time")
 
     async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
         await self._state.call("report_usage", gateway_id, batch, rows, within_s=REPORT_TIMEOUT_S)
