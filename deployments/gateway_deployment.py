@@ -196,7 +196,7 @@ class GatewayDeployment:
             await asyncio.sleep(METRICS_PERIOD_S)
             try:
                 of_router.publish(app.routers)
-                of_gateway.publish(app)
+                of_gateway.publish(app, self._state.silent_s)
                 of_serve.publish(app, {model: application for application, model in self._applications.items()})
             except Exception:
                 logger.exception("what this gateway has to do is not told this time")

@@ -81,9 +81,10 @@ async def test_a_gateway_tells_what_it_has_to_do_and_whom_it_limits(counted: Cou
     app.spending.limited[MODEL, "tokens_per_minute"] += 3
     app.routers.named(MODEL)
     for _ in range(2):
-        metrics.publish(app)
+        metrics.publish(app, state_silent_s=3.5)
     labels = {"model": MODEL, "limit": "tokens_per_minute"}
     assert registry.get_sample_value("baryon_requests_limited_total", labels) == 3
     assert registry.get_sample_value("baryon_queue_waiting_requests", {"model": MODEL}) == 0
     assert registry.get_sample_value("baryon_requests_in_flight") == 0
     assert registry.get_sample_value("baryon_gateways") == 1
+    assert registry.get_sample_value("baryon_state_silent_seconds") == 3.5
