@@ -104,7 +104,7 @@ LIMITED = _gateway_counter(
     "baryon_requests_limited_total", "requests", ("model", "limit"), "Requests answered with 429, by the limit."
 )
 KEY_ERRORS = _gateway_counter(
-    "baryon_key_errors_total", "requests", ("reason",), "Inference requests answered with 401."
+    "baryon_key_errors_total", "requests", ("reason",), "Requests for any route answered with 401."
 )
 GATEWAYS = Metric("baryon_gateways", "gauge", "", (), "Gateway processes on this node.", "gateway")
 STATE_SILENT = Metric(
