@@ -119,9 +119,11 @@ def listening_host(gateways_host: str, node_address: str) -> str:
 
 
 def forget_nodes(folder: Path, nodes: frozenset[str]) -> None:
-    """What processes of nodes have left here that are no more, as after a restart of Ray on this machine."""
+    """What processes of nodes have left here that are no more, as after a restart of Ray on this machine. Not what one
+    still writes: its node is newer than the list.
+    """
     for path in folder.iterdir():
-        if path.is_dir() and path.name not in nodes:
+        if path.is_dir() and path.name not in nodes and not NodeFiles(path).has_writers():
             shutil.rmtree(path, ignore_errors=True)
 
 

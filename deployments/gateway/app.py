@@ -194,13 +194,11 @@ class GatewayApp:
     def _end(self, record: RequestRecord, response: Response) -> None:
         record.stages.end()
         record.status = response.status
-        for observe in self.observers:
+        for observe in (*self.observers, self.tracing.ended) if self.tracing is not None else self.observers:
             try:
                 observe(record)
             except Exception:
                 self._log_failure("an observer failed on request %s", record)
-        if self.tracing is not None:
-            self.tracing.ended(record)
         self.recent.keep(record)
 
     def _log_failure(self, what: str, record: RequestRecord) -> None:

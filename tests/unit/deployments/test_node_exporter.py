@@ -1,5 +1,6 @@
 """Where a node's exporter listens, and what it takes for its own."""
 
+import fcntl
 import socket
 from pathlib import Path
 
@@ -77,8 +78,11 @@ def test_engines_are_opened_with_the_token_of_the_hour() -> None:
 
 
 def test_only_living_nodes_keep_their_files(tmp_path: Path) -> None:
-    for node in ("alive", "gone"):
+    for node in ("alive", "gone", "new"):
         (tmp_path / node).mkdir()
         (tmp_path / node / "counter_1.db").touch()
-    forget_nodes(tmp_path, frozenset({"alive"}))
-    assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+    (tmp_path / "gone" / "1.alive").touch()
+    with (tmp_path / "new" / "1.alive").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        forget_nodes(tmp_path, frozenset({"alive"}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "new"]
