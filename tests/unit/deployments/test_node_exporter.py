@@ -55,7 +55,7 @@ async def test_another_port_takes_effect_while_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gateways", "host"),
+    ("asked", "host"),
     [
         ("127.0.0.1", "127.0.0.1"),
         ("localhost", "127.0.0.1"),
@@ -65,8 +65,8 @@ async def test_another_port_takes_effect_while_it_runs() -> None:
         ("gateway.example", "10.0.0.9"),
     ],
 )
-def test_it_is_reachable_from_where_the_gateways_are(gateways: str, host: str) -> None:
-    assert listening_host(gateways, "10.0.0.9") == host
+def test_it_is_reachable_from_where_it_is_asked_to_be(asked: str, host: str) -> None:
+    assert listening_host(asked, "10.0.0.9") == host
 
 
 def test_engines_are_opened_with_the_token_of_the_hour() -> None:
