@@ -223,8 +223,11 @@ class RayConfig(Section):
 
 
 class MonitoringConfig(Section):
-    """`port`: where each node's exporter listens, on loopback where the gateways do; 0: no exporters."""
+    """`host`, `port`: where each node's exporter listens; 0: no exporters. It asks for no key and names all tenants and
+    models, so other machines reach it only where `host` says so.
+    """
 
+    host: str = "127.0.0.1"
     port: int = Field(9464, ge=0, le=65535)
 
 

@@ -24,13 +24,16 @@ class RunRecord:
 
 
 class RunFolder:
-    """A folder only its owner can read. `BARYON_RUN_DIR` names another, so that two clusters can share a machine."""
+    """A folder only its owner can read. `BARYON_RUN_DIR` names another, so that two clusters can share a machine.
+
+    `log_folder`: of engines' output, among Ray's own logs of the session, where Ray's dashboard finds it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.ray_folder = path / "ray"
-        self.log_folder = path / "logs"
+        self.log_folder = self.ray_folder / "session_latest" / "logs" / "engines"
         self.state_path = path / "state.sqlite"
         self.usage_path = path / "usage.sqlite"
         self._record_path = path / "run.json"

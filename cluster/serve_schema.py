@@ -83,7 +83,7 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                     "models": [_card(model, where) for model in config.models],
                     "gateway": without_secrets(config.gateway.model_dump(mode="json")),
                     "changed_by": where.changed_by,
-                    "exporters": {"host": config.gateway.host, "port": config.monitoring.port},
+                    "exporters": config.monitoring.model_dump(),
                     "limits": {
                         "max_gpus": config.ray.max_gpus,
                         "reserved_cpus": SMALL_CPUS * (config.gateway.processes + 1),

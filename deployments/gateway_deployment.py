@@ -87,7 +87,8 @@ class GatewayDeployment:
         tenants = LabelSlots(self._files.folder / TENANTS if self._files else None, KNOWN_TENANTS)
         self._metrics = RequestMetrics(tenants)
         app.observers.append(self._metrics)
-        self._counting = asyncio.create_task(self._count_requests())
+        self._of_gateway = GatewayMetrics()
+        self._counting = asyncio.create_task(self._count_for_ever())
         self._usage = UsageReporter(app.routers.gateway_id, app.tally, self._report_usage)
         self._telling_usage = asyncio.create_task(self._usage.run())
         await self._first_snapshot.wait()
@@ -135,7 +136,7 @@ class GatewayDeployment:
         self._following_keys.cancel()
         self._publishing.cancel()
         self._counting.cancel()
-        self._metrics.flush()
+        self._count()
         self._reporting.cancel()
         self._borrowing.cancel()
         await self._membership.close()
@@ -180,23 +181,29 @@ class GatewayDeployment:
                     self._replicas_changed.clear()
                     await self._replicas_changed.wait()
 
-    async def _count_requests(self) -> None:
+    async def _count_for_ever(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
-                self._metrics.flush()
+                self._count()
             except Exception:
                 logger.exception("requests of the last half second are not counted")
 
+    def _count(self) -> None:
+        self._metrics.flush()
+        self._of_gateway.publish(self._gateway.app, self._state.silent_s)
+
     async def _publish_metrics(self) -> None:
-        app, of_router, of_gateway = self._gateway.app, RouterMetrics(), GatewayMetrics()
+        app, of_router = self._gateway.app, RouterMetrics()
         of_serve = ServePageMetrics(serve.get_replica_context().replica_id.unique_id)
         app.observers.append(of_serve)
         while True:
             await asyncio.sleep(METRICS_PERIOD_S)
-            of_router.publish(app.routers)
-            of_gateway.publish(app)
-            of_serve.publish(app, {model: application for application, model in self._applications.items()})
+            try:
+                of_router.publish(app.routers)
+                of_serve.publish(app, {model: application for application, model in self._applications.items()})
+            except Exception:
+                logger.exception("the router's counts are not told this time")
 
     async def _report_usage(self, gateway_id: str, batch: int, rows: Sequence[Row]) -> None:
         await self._state.call("report_usage", gateway_id, batch, rows, within_s=REPORT_TIMEOUT_S)

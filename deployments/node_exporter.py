@@ -29,7 +29,7 @@ ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """`host`, `port`: where gateways listen, and where exporters do. `applications`: the models, by Serve application.
+    """`host`, `port`: where exporters listen. `applications`: the models, by Serve application.
 
     `asked_to_go`: replicas that nobody shall miss. `nodes`: all that are alive. `targets`: every node's exporter.
     """
@@ -111,17 +111,19 @@ def token_header(secret: str) -> Mapping[str, str]:
     return {"x-baryon-internal-token": token_now(secret).decode()}
 
 
-def listening_host(gateways_host: str, node_address: str) -> str:
-    """Loopback where the gateways are; else as they do, or on this node's own address where theirs is another's."""
-    if is_local(gateways_host):
+def listening_host(host: str, node_address: str) -> str:
+    """As it is asked for: on loopback, everywhere, or on this node's own address, as one is no other node's."""
+    if is_local(host):
         return "127.0.0.1"
-    return gateways_host if gateways_host in ANY_ADDRESS else node_address
+    return host if host in ANY_ADDRESS else node_address
 
 
 def forget_nodes(folder: Path, nodes: frozenset[str]) -> None:
-    """What processes of nodes have left here that are no more, as after a restart of Ray on this machine."""
+    """What processes of nodes have left here that are no more, as after a restart of Ray on this machine. Not what one
+    still writes: its node is newer than the list.
+    """
     for path in folder.iterdir():
-        if path.is_dir() and path.name not in nodes:
+        if path.is_dir() and path.name not in nodes and not NodeFiles(path).has_writers():
             shutil.rmtree(path, ignore_errors=True)
 
 

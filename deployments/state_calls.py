@@ -1,6 +1,7 @@
 """Calls of the state deployment by who outlives its restarts."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,12 @@ class StateCalls:
 
     def __init__(self) -> None:
         self._handle: DeploymentHandle | None = None
+        self._heard_s = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Since state has answered the last of these calls, of which a gateway makes one a second."""
+        return time.monotonic() - self._heard_s
 
     async def call(self, method: str, *arguments: Any, within_s: float) -> Any:
         """Withdraws a call that is not answered in time.
@@ -25,10 +32,12 @@ class StateCalls:
         """
         try:
             async with asyncio.timeout(within_s):
-                return await self._answer(method, arguments)
+                answer = await self._answer(method, arguments)
         except Exception:
             self._handle = None
             raise
+        self._heard_s = time.monotonic()
+        return answer
 
     async def _answer(self, method: str, arguments: Sequence[Any]) -> Any:
         if self._handle is None:

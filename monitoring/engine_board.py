@@ -38,8 +38,8 @@ class EngineBoard:
     def to_ask(self) -> list[Engine]:
         return [*self._present.values(), *(gone.engine for gone in self._gone.values())]
 
-    def seen(self, answered: Collection[str], now_s: float) -> Mapping[Engine, bool]:
-        """Each engine to be shown, and whether it is up."""
+    def seen(self, asked: Collection[Engine], answered: Collection[str], now_s: float) -> Mapping[Engine, bool]:
+        """Each engine to be shown, and whether it is up. Not one that came after others were `asked`."""
         gone = {}
         for replica, left in self._gone.items():
             if replica in answered:
@@ -47,4 +47,5 @@ class EngineBoard:
             elif replica not in self._asked_to_go and now_s - left.since_s < LOST_SHOWN_S:
                 gone[replica] = left
         self._gone = gone
-        return {engine: engine.replica in answered for engine in self.to_ask()}
+        known = {engine.replica for engine in asked}
+        return {engine: engine.replica in answered for engine in self.to_ask() if engine.replica in known}

@@ -18,7 +18,7 @@ class Family:
 
 
 class EnginePages:
-    """Text format in, text format or OpenMetrics out. Nothing is parsed but the beginnings of lines.
+    """Text format in, text format or OpenMetrics out. Nothing is parsed but the beginnings of lines, whatever they are.
 
     Only metrics of vLLM's own are taken. `_created` is a metric of its own for each other in this format, and told by
     nobody's dashboard.
@@ -37,7 +37,7 @@ class EnginePages:
             if line.startswith("# TYPE "):
                 lines = self._lines_of(line, helps)
             elif line.startswith("# HELP "):
-                _, _, name, text = line.split(" ", 3)
+                name, _, text = line.removeprefix("# HELP ").partition(" ")
                 helps[name] = text
             elif line and line[0] != "#" and lines is not None:
                 lines.append(_labelled(line, inner))
@@ -53,7 +53,7 @@ class EnginePages:
         return "".join(f"{part}\n" for part in parts)
 
     def _lines_of(self, type_line: str, helps: Mapping[str, str]) -> list[str] | None:
-        _, _, name, kind = type_line.split(" ", 3)
+        name, _, kind = type_line.removeprefix("# TYPE ").partition(" ")
         if not name.startswith(KEPT) or name.endswith(DROPPED_SUFFIX):
             return None
         known_as = name.removesuffix("_total") if kind == "counter" else name
@@ -66,7 +66,7 @@ def _labelled(line: str, inner: str) -> str:
     if at < 0:
         name, _, rest = line.partition(" ")
         return f"{name}{{{inner}}} {rest}"
-    separator = "" if line[at + 1] == "}" else ","
+    separator = "" if line.startswith("}", at + 1) else ","
     return f"{line[: at + 1]}{inner}{separator}{line[at + 1 :]}"
 
 

@@ -21,6 +21,8 @@ from monitoring.node_files import NodeFiles
 END_OF_OPEN_METRICS = b"# EOF\n"
 OPEN_METRICS = "application/openmetrics-text"
 
+Round = tuple[Sequence[Engine], Mapping[str, str]]
+
 
 @dataclass(frozen=True, slots=True)
 class NodeNames:
@@ -48,7 +50,7 @@ class Exporter:
         self._now_s = now_s
         self._scrape = EngineScrape()
         self._gpus = Gpus()
-        self._round: asyncio.Task[dict[str, str]] | None = None
+        self._round: asyncio.Task[Round] | None = None
         self._up: Mapping[Engine, bool] = {}
         self._took_s = 0.0
         self._registry = CollectorRegistry()
@@ -58,8 +60,8 @@ class Exporter:
     async def page(self, accept: str, within_s: float) -> tuple[bytes, str]:
         """In the form that is asked for, with its content type. Engines that do not answer in time are left out."""
         began_s = self._now_s()
-        told = await self._ask(within_s)
-        self._up = self.board.seen(told.keys(), self._now_s())
+        asked, told = await self._ask(within_s)
+        self._up = self.board.seen(asked, told.keys(), self._now_s())
         pages = EnginePages()
         for engine in self._up:
             if engine.replica in told:
@@ -95,10 +97,13 @@ class Exporter:
         yield _family(metrics.NODE, [([names.node, names.node_id, names.address], 1)])
         yield _family(metrics.EXPORTER_SECONDS, [([], self._took_s)])
 
-    async def _ask(self, within_s: float) -> dict[str, str]:
+    async def _ask(self, within_s: float) -> Round:
         if self._round is None or self._round.done():
-            self._round = asyncio.create_task(self._scrape.pages(self.board.to_ask(), within_s))
+            self._round = asyncio.create_task(self._ask_all(self.board.to_ask(), within_s))
         return await asyncio.shield(self._round)
+
+    async def _ask_all(self, engines: Sequence[Engine], within_s: float) -> Round:
+        return engines, await self._scrape.pages(engines, within_s)
 
     def _row(self, engine: Engine) -> list[str]:
         return list(self._labels(engine).values())

@@ -6,7 +6,7 @@ from typing import Literal
 Kind = Literal["counter", "gauge", "histogram"]
 Unit = Literal["", "seconds", "tokens", "bytes", "ratio", "replicas", "requests"]
 Owner = Literal["gateway", "state", "exporter", "vllm"]
-Merge = Literal["livesum", "livemostrecent"]
+Merge = Literal["livesum", "livemax", "livemostrecent"]
 
 LATENCY_S = (
     *(0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75),
@@ -104,9 +104,18 @@ LIMITED = _gateway_counter(
     "baryon_requests_limited_total", "requests", ("model", "limit"), "Requests answered with 429, by the limit."
 )
 KEY_ERRORS = _gateway_counter(
-    "baryon_key_errors_total", "requests", ("reason",), "Inference requests answered with 401."
+    "baryon_key_errors_total", "requests", ("reason",), "Requests for any route answered with 401."
 )
 GATEWAYS = Metric("baryon_gateways", "gauge", "", (), "Gateway processes on this node.", "gateway")
+STATE_SILENT = Metric(
+    "baryon_state_silent_seconds",
+    "gauge",
+    "seconds",
+    (),
+    "Since state last answered a gateway of this node, which asks every second.",
+    "gateway",
+    merge="livemax",
+)
 ROUTED = _gateway_counter(
     "baryon_router_requests_total", "requests", ("model",), "Finished requests whose engine told its cache hit."
 )
@@ -202,7 +211,7 @@ EXPORTER_SECONDS = _exporter_gauge(
 BARYON: tuple[Metric, ...] = (
     *(TTFT, TPOT, ITL, E2E, QUEUE, ROUTING, STAGES, REQUESTS, IN_FLIGHT, FAILOVERS),
     *(PROMPT_TOKENS, CACHED_TOKENS, GENERATED_TOKENS, TENANT_REQUESTS, SLO_REQUESTS, SLO_MET, GOODPUT_TOKENS),
-    *(WAITING, SHED, LIMITED, KEY_ERRORS, GATEWAYS),
+    *(WAITING, SHED, LIMITED, KEY_ERRORS, GATEWAYS, STATE_SILENT),
     *(ROUTED, PREDICTED_HIT, ACTUAL_HIT, HIT_ERROR, ROUTED_TTFTS, PREDICTED_TTFT, ACTUAL_TTFT, TTFT_ERROR),
     *(INDEX_ENTRIES, DESIRED, RUNNING, STARTING, LEAST, MOST, REASON, LOAD, FORECAST_LOAD, BEARABLE_LOAD),
     *(COLD_START, CHANGES, REPLICAS, OLDEST_START, REPLICA_FAILURES, SLO_TTFT, SLO_TPOT),

@@ -59,7 +59,8 @@ class NodeFiles:
         return any(is_alive(self._folder, path.stem) for path in self._folder.glob(f"*{ALIVE}"))
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("*.db"))
+        """Without those that a process has only just made, or was killed while it did: nothing is in them yet."""
+        return sorted(path for path in self._folder.glob("*.db") if _has_begun(path))
 
     def _manifest(self) -> Manifest:
         try:
@@ -116,6 +117,13 @@ def _sums(files: Iterable[Path]) -> Iterator[tuple[str, float]]:
 def _used_bytes(path: Path) -> int:
     with path.open("rb") as file:
         return int.from_bytes(file.read(4), sys.byteorder)
+
+
+def _has_begun(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _identity(path: Path) -> str:

@@ -14,7 +14,11 @@ import prometheus_client.values
 
 ALIVE = ".alive"
 MIB = 2**20
-ALLOCATED_BYTES = {"counter": 2 * MIB, "histogram": 8 * MIB, "gauge_livesum": MIB, "gauge_livemostrecent": MIB}
+ALLOCATED_BYTES = {
+    "counter": 2 * MIB,
+    "histogram": 8 * MIB,
+    **dict.fromkeys(("gauge_livesum", "gauge_livemax", "gauge_livemostrecent"), MIB),
+}
 
 
 @dataclass(frozen=True, slots=True)

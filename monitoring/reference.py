@@ -21,8 +21,9 @@ scrape_configs:
 
 - Where the port is taken, a node's exporter says by whom in its log and listens on a free port until it can have it;
   `/sd` follows.
-- It listens where the gateways do: on loopback if they do. It has no keys of its own, and its page names tenants and
-  models: let nobody but Prometheus reach it.
+- It listens on loopback, also where gateways do not: it has no keys of its own, and its page names tenants and models
+  with what they use, versions and nodes. For a Prometheus on another machine, `monitoring.host` is `0.0.0.0` or any
+  address of the nodes' network, and a firewall lets nobody but Prometheus reach the port.
 - Counters of a process that ends or is killed stay (of a gateway, but for its last half second); its gauges go. An
   engine's own counters begin anew with the engine, under another `replica`.
 - An engine that does not answer within its part of the scrape's timeout (3 s at most) is left out, with

@@ -83,14 +83,14 @@ class AdminApp:
 
     async def _answer(self, request: ClientRequest, response: Response) -> None:
         try:
-            answer = await self._document(request)
+            answer = orjson.dumps(await self._document(request))
         except GatewayError as error:
             response.send_error(error, SAFE)
         except Exception:
             response.send_error(internal_error(), SAFE)
             raise
         else:
-            response.send(200, JSON, orjson.dumps(answer))
+            response.send(200, JSON, answer)
 
     async def _document(self, request: ClientRequest) -> Document:
         """Raises:

@@ -1,6 +1,7 @@
 """How full engines are, in their own words: their `/metrics`, asked while somebody looks."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -35,13 +36,17 @@ Fetch = Callable[[ReplicaInfo], Awaitable[str]]
 
 
 def parse(text: str) -> EngineGauges | None:
-    """From Prometheus text, added up over the engines behind one port; None if it is of something else."""
+    """From Prometheus text, added up over the engines behind one port; None if it is of something else.
+
+    Raises:
+        ValueError: a number that is none.
+    """
     found: dict[str, list[float]] = {name: [] for name in (RUNNING, WAITING, KV_CACHE_USED, PREEMPTIONS)}
     for line in text.splitlines():
         if line.startswith("vllm:"):
             name = line.partition("{")[0].partition(" ")[0]
             if name in found:
-                found[name].append(float(line.rsplit(" ", 1)[1]))
+                found[name].append(finite(line.rpartition(" ")[2]))
     if not found[RUNNING] or not found[KV_CACHE_USED]:
         return None
     return EngineGauges(
@@ -50,6 +55,16 @@ def parse(text: str) -> EngineGauges | None:
         kv_cache_used=max(found[KV_CACHE_USED]),
         preemptions=int(sum(found[PREEMPTIONS])),
     )
+
+
+def finite(text: str) -> float:
+    """Raises:
+    ValueError: it is no number, or not finite.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is not finite")
+    return number
 
 
 class EngineLooks:
@@ -77,14 +92,14 @@ class EngineLooks:
 
     async def _look(self, replica: ReplicaInfo) -> None:
         gauges = None
-        async with self._room:
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    gauges = parse(await self._fetch(replica))
-            except (httpx.HTTPError, OSError, TimeoutError, ValueError):
-                gauges = None
-        self._seen[replica.replica_id] = (time.monotonic(), gauges)
-        del self._looking[replica.replica_id]
+        try:
+            async with self._room, asyncio.timeout(TIMEOUT_S):
+                gauges = parse(await self._fetch(replica))
+        except (httpx.HTTPError, OSError, TimeoutError, ValueError):
+            gauges = None
+        finally:
+            self._seen[replica.replica_id] = (time.monotonic(), gauges)
+            del self._looking[replica.replica_id]
 
 
 def fetch_by(client: httpx.AsyncClient) -> Fetch:

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
+from http import HTTPStatus
 from random import Random
 
 import orjson
@@ -54,6 +56,7 @@ class GatewayApp:
     """Answers requests. Everything it knows of the cluster comes from `replicas` and `catalogue`.
 
     Each of `observers` is given the record of every inference request once, when it has ended; `recent` keeps the last.
+    `key_errors`: requests for any route that were answered with 401, by error code.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class GatewayApp:
         self.recent = RecentRequests()
         self.observers: list[Observer] = []
         self.tracing: Tracing | None = None
+        self.key_errors: Counter[str] = Counter()
         self._backends = Backends(
             settings,
             catalogue,
@@ -110,7 +114,7 @@ class GatewayApp:
         try:
             tenant = self._tenant(request)
         except GatewayError as error:
-            answer.fail(error, AUTHENTICATE if error.status == 401 else [])
+            answer.fail(error, self._challenge(error))
             self._end(record, response)
             return
         record.tenant, record.priority = tenant.name, tenant.priority
@@ -126,7 +130,7 @@ class GatewayApp:
             tenant = self._tenant(request)
         except GatewayError as error:
             response.also.append(timing_of_auth(stages))
-            response.send_error(error, AUTHENTICATE if error.status == 401 else [])
+            response.send_error(error, self._challenge(error))
             return
         response.also.append(timing_of_auth(stages))
         if request.path in INFERENCE_ROUTES:
@@ -161,6 +165,13 @@ class GatewayApp:
             raise request.refusal
         return NOBODY if request.path in OPEN_ROUTES else self.door.tenant(request.headers)
 
+    def _challenge(self, error: GatewayError) -> Headers:
+        """Headers for whom this is no tenant's key, who is counted."""
+        if error.status != HTTPStatus.UNAUTHORIZED:
+            return []
+        self.key_errors[error.code] += 1
+        return AUTHENTICATE
+
     async def _infer(self, request: ClientRequest, response: Response, tenant: Tenant, answer: Answer) -> None:
         record = answer.record
         try:
@@ -183,13 +194,11 @@ class GatewayApp:
     def _end(self, record: RequestRecord, response: Response) -> None:
         record.stages.end()
         record.status = response.status
-        for observe in self.observers:
+        for observe in (*self.observers, self.tracing.ended) if self.tracing is not None else self.observers:
             try:
                 observe(record)
             except Exception:
                 self._log_failure("an observer failed on request %s", record)
-        if self.tracing is not None:
-            self.tracing.ended(record)
         self.recent.keep(record)
 
     def _log_failure(self, what: str, record: RequestRecord) -> None:

@@ -1,4 +1,4 @@
-"""The last requests of this gateway, to be found by either of their ids."""
+"""The last requests of this gateway, to be found by any of their ids."""
 
 from array import array
 from collections import OrderedDict
@@ -35,9 +35,11 @@ class RecentRequests:
         if self._by_client_id.get(record.client_request_id) is record:
             del self._by_client_id[record.client_request_id]
 
-    def find(self, request_id: str) -> Document | None:
-        """By our id, or by the client's own."""
-        record = self._records.get(request_id) or self._by_client_id.get(request_id)
+    def find(self, identity: str) -> Document | None:
+        """By our id, by the client's own, or the latest of a trace."""
+        record = self._records.get(identity) or self._by_client_id.get(identity)
+        if record is None and identity:
+            record = next(self._matching({"trace_id": identity}), None)
         return record.document() if record is not None else None
 
     def latest(

@@ -1,6 +1,7 @@
 """Step 5: relay bytes from an engine to a client, without a task switch per chunk."""
 
 import asyncio
+from time import monotonic
 from typing import Literal
 from urllib.parse import quote
 
@@ -64,7 +65,7 @@ class Relay:
         self._response.on_gone = self._client_gone
         self._response.on_stall = connection.pause
         self._response.on_resume = connection.resume
-        self._last_byte_s = self._loop.time()
+        self._last_byte_s = monotonic()
         self._look_again_in(self._settings.first_token_timeout_s)
         if self._response.client_is_gone:
             self._client_gone()
@@ -79,7 +80,7 @@ class Relay:
             self._status = ENGINE_FAILED
 
     def on_data(self, body: bytes) -> None:
-        before_s, now_s = self._last_byte_s, self._loop.time()
+        before_s, now_s = self._last_byte_s, monotonic()
         self._last_byte_s = now_s
         if self._status >= 400:
             self._error_body += body
@@ -154,7 +155,7 @@ class Relay:
         """One timer a request, moved when it fires: nothing is paid per chunk."""
         begun = self._answer.has_begun
         limit_s = self._settings.idle_stream_timeout_s if begun else self._settings.first_token_timeout_s
-        left_s = self._last_byte_s + limit_s - self._loop.time()
+        left_s = self._last_byte_s + limit_s - monotonic()
         if left_s > 0:
             self._look_again_in(left_s)
             return

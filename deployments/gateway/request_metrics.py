@@ -16,7 +16,7 @@ from monitoring.instruments import Milliseconds, counter, exact, histogram
 from monitoring.label_slots import OTHER, LabelSlots
 
 NO_MODEL = "unknown"
-UNAVAILABLE, UNAUTHORIZED = 503, 401
+UNAVAILABLE = 503
 KNOWN_CLASSES = 256
 FLUSH_S = 0.5
 
@@ -56,7 +56,6 @@ class Instruments:
         self.slo_met = counter(metrics.SLO_MET, registry)
         self.goodput_tokens = counter(metrics.GOODPUT_TOKENS, registry)
         self.shed = counter(metrics.SHED, registry)
-        self.key_errors = counter(metrics.KEY_ERRORS, registry)
 
 
 class ClassMetrics:
@@ -183,7 +182,6 @@ class RequestMetrics:
 
         self._classes = Kept(of_class)
         self._tenants: Kept[tuple[str, str], TenantMetrics] = Kept(of_tenant)
-        self._key_errors: Kept[str, Counter] = Kept(known.key_errors.labels)
         self._ended: list[tuple[RequestRecord, array[float]]] = []
 
     def __call__(self, record: RequestRecord) -> None:
@@ -198,8 +196,6 @@ class RequestMetrics:
             by_class[model, record.priority].append((record, gaps_ms))
             if record.tenant:
                 by_tenant[model, record.tenant].append(record)
-            if record.status == UNAUTHORIZED:
-                self._key_errors[record.error_code].inc()
         for of_class, rows in by_class.items():
             self._classes[of_class].add([record for record, _ in rows], [gaps_ms for _, gaps_ms in rows])
         for of_tenant, records in by_tenant.items():

@@ -124,7 +124,7 @@ async def _publish(gateway: Gateway, of_requests: RequestMetrics, registry: Coll
     while True:
         of_requests.flush()
         of_router.publish(gateway.app.routers)
-        of_gateway.publish(gateway.app)
+        of_gateway.publish(gateway.app, state_silent_s=0.0)
         await asyncio.sleep(PUBLISH_EVERY_S)
 
 

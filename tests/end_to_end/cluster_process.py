@@ -87,7 +87,7 @@ class ClusterProcess:
             ClusterProcess._connected = None
 
     def engine_logs(self) -> str:
-        return "\n".join(path.read_text()[-2000:] for path in (self.folder / "run" / "logs").glob("*.log"))
+        return "\n".join(path.read_text()[-2000:] for path in RunFolder(self.folder / "run").log_folder.glob("*.log"))
 
     def run(self, *arguments: str, timeout_s: float = 200) -> "subprocess.CompletedProcess[str]":
         """Another `baryon` command against this cluster."""

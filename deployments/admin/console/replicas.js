@@ -11,7 +11,7 @@ export function showReplicas(overview) {
   table.hidden = !bodies.length;
   $("replicas-empty").hidden = bodies.length > 0;
   say($("replicas-empty"), "No model is configured.");
-  keep(table, [{ head: true }, ...bodies], (body) => (body.head ? "head" : body.model.name), makeBody, (body, group) => {
+  keep(table, [{ head: true }, ...bodies], (body) => (body.head ? "head" : `model ${body.model.name}`), makeBody, (body, group) => {
     if (!group.head) fill(body, group, overview);
   });
   showGateways(overview);

@@ -1,11 +1,13 @@
 """What the admin port answers: over all gateways, also when one of them or state is silent."""
 
+import asyncio
 import socket
 import time
 
 import orjson
 import pytest
 
+from deployments.admin import admin_port
 from deployments.admin.admin_port import AdminAddress, AdminPort
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.tenant import Tenant
@@ -34,6 +36,14 @@ async def test_a_request_is_found_from_every_gateway_by_either_id(start_engine: 
                 assert found["sentence"].startswith("It took ")
         unknown = await other.get("/admin/requests/req-unknown")
         assert (unknown.status, unknown.error["code"]) == (404, "request_not_found")
+
+
+async def test_what_cannot_be_told_is_an_error_and_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_port, "overview", lambda *_, **__: {"odd": object()})
+    async with admin_stands([[]], ScriptedState()) as (one,):
+        async with asyncio.timeout(5):
+            answer = await one.get("/admin/overview")
+        assert (answer.status, answer.error["code"]) == (500, "internal_error")
 
 
 async def test_the_latest_requests_are_those_of_all_gateways_newest_first(start_engine: StartEngine) -> None:

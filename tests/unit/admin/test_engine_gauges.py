@@ -3,7 +3,9 @@
 import asyncio
 
 import httpx
+import pytest
 
+from deployments.admin import engine_gauges
 from deployments.admin.engine_gauges import EngineGauges, EngineLooks, parse
 from deployments.gateway.replica_table import ReplicaInfo
 from engine.simulated.core import SimulatedEngine
@@ -52,6 +54,17 @@ async def test_many_who_look_at_once_are_one_look() -> None:
     assert all(answer.keys() == {"a", "b"} for answer in answers)
     await looks.of([replica("a")])
     assert len(asked) == 2, "what was seen a moment ago is still good"
+
+
+async def test_an_engine_that_talked_nonsense_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_gauges, "KEPT_S", 0.0)
+    pages = ["vllm:num_requests_running\n", "vllm:num_requests_running +Inf\n", TEXT]
+
+    async def fetch(_: ReplicaInfo) -> str:
+        return pages.pop(0)
+
+    looks = EngineLooks(fetch)
+    assert [(await looks.of([replica("a")])).keys() for _ in range(3)] == [set(), set(), {"a"}]
 
 
 async def test_an_engine_that_does_not_answer_hides_no_other() -> None:

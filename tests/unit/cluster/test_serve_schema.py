@@ -130,3 +130,9 @@ def test_the_console_is_on_loopback_unless_it_is_turned_off() -> None:
     expected = {"host": "127.0.0.1", "port": 8001, "private_host": "127.0.0.1"}
     assert application(schema(), "gateway")["args"]["admin"] == expected
     assert application(schema(TEXT + "gateway: {admin_port: 0}"), "gateway")["args"]["admin"] is None
+
+
+def test_a_gateway_for_everybody_shows_nobody_its_metrics() -> None:
+    for asked, host in (("", "127.0.0.1"), ("monitoring: {host: 0.0.0.0}\n", "0.0.0.0")):
+        document = schema(TEXT + "gateway: {host: 0.0.0.0}\n" + asked)
+        assert application(document, "state")["deployments"][0]["user_config"]["exporters"]["host"] == host

@@ -1,5 +1,6 @@
 """Where a node's exporter listens, and what it takes for its own."""
 
+import fcntl
 import socket
 from pathlib import Path
 
@@ -54,7 +55,7 @@ async def test_another_port_takes_effect_while_it_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gateways", "host"),
+    ("asked", "host"),
     [
         ("127.0.0.1", "127.0.0.1"),
         ("localhost", "127.0.0.1"),
@@ -64,8 +65,8 @@ async def test_another_port_takes_effect_while_it_runs() -> None:
         ("gateway.example", "10.0.0.9"),
     ],
 )
-def test_it_is_reachable_from_where_the_gateways_are(gateways: str, host: str) -> None:
-    assert listening_host(gateways, "10.0.0.9") == host
+def test_it_is_reachable_from_where_it_is_asked_to_be(asked: str, host: str) -> None:
+    assert listening_host(asked, "10.0.0.9") == host
 
 
 def test_engines_are_opened_with_the_token_of_the_hour() -> None:
@@ -77,8 +78,11 @@ def test_engines_are_opened_with_the_token_of_the_hour() -> None:
 
 
 def test_only_living_nodes_keep_their_files(tmp_path: Path) -> None:
-    for node in ("alive", "gone"):
+    for node in ("alive", "gone", "new"):
         (tmp_path / node).mkdir()
         (tmp_path / node / "counter_1.db").touch()
-    forget_nodes(tmp_path, frozenset({"alive"}))
-    assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+    (tmp_path / "gone" / "1.alive").touch()
+    with (tmp_path / "new" / "1.alive").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        forget_nodes(tmp_path, frozenset({"alive"}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "new"]

@@ -11,7 +11,7 @@ from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway_metrics import GatewayMetrics
 from monitoring.label_slots import LabelSlots
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, STREAMING, Stand, post, stand
+from tests.unit.gateway.harness import MODEL, STREAMING, Stand, get, post, stand
 from tests.unit.gateway.keys import keyring_of, new_key
 from tests.unit.gateway.test_limits import STREAM
 
@@ -70,9 +70,24 @@ async def test_what_hostile_clients_make_up_is_no_label(counted: Counted) -> Non
     await come(range(5, 50))
     assert len(counted.page().splitlines()) == lines
     assert "made-up" not in counted.page()
-    assert counted.value("key_errors_total", reason="invalid_api_key") == 50
     ended = {"model": "unknown", "priority": "5", "outcome": "refused", "status": "404"}
     assert counted.value("requests_total", **ended) == 50
+
+
+async def test_a_wrong_key_is_counted_on_every_route(counted: Counted) -> None:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    wrong = "authorization: Bearer made-up\r\n"
+    for request in (
+        post(headers=wrong),
+        *(get(path, wrong) for path in ("/v1/models", "/v1/models/m", "/v1/no-route")),
+    ):
+        assert (await counted.gateway.ask(request)).status == 401
+    await counted.gateway.ask(get("/v1/models"))
+    for _ in range(2):
+        metrics.publish(counted.gateway.gateway.app, state_silent_s=0.0)
+    assert registry.get_sample_value("baryon_key_errors_total", {"reason": "invalid_api_key"}) == 4
+    assert registry.get_sample_value("baryon_key_errors_total", {"reason": "missing_api_key"}) == 1
 
 
 async def test_a_gateway_tells_what_it_has_to_do_and_whom_it_limits(counted: Counted) -> None:
@@ -81,9 +96,10 @@ async def test_a_gateway_tells_what_it_has_to_do_and_whom_it_limits(counted: Cou
     app.spending.limited[MODEL, "tokens_per_minute"] += 3
     app.routers.named(MODEL)
     for _ in range(2):
-        metrics.publish(app)
+        metrics.publish(app, state_silent_s=3.5)
     labels = {"model": MODEL, "limit": "tokens_per_minute"}
     assert registry.get_sample_value("baryon_requests_limited_total", labels) == 3
     assert registry.get_sample_value("baryon_queue_waiting_requests", {"model": MODEL}) == 0
     assert registry.get_sample_value("baryon_requests_in_flight") == 0
     assert registry.get_sample_value("baryon_gateways") == 1
+    assert registry.get_sample_value("baryon_state_silent_seconds") == 3.5

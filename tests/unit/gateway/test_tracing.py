@@ -125,6 +125,20 @@ async def test_a_receiver_that_is_away_harms_nobody(start_engine: StartEngine, o
     assert [(await gateway.ask(post())).status for _ in range(20)] == [200] * 20
 
 
+async def test_a_span_that_cannot_end_hides_no_request(
+    start_engine: StartEngine, open_stand: OpenStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no span")
+
+    gateway = await open_stand(await start_engine(unary(b"{}")))
+    gateway.gateway.app.tracing = OtlpTracing("g", "http://127.0.0.1:1/v1/traces", 1.0)
+    monkeypatch.setattr(OtlpTracing, "ended", fail)
+    assert (await gateway.ask(post())).status == 200
+    await gateway.settled()
+    assert len(gateway.gateway.app.recent.latest()) == 1
+
+
 async def test_without_tracing_the_clients_headers_stay_here_and_its_trace_is_in_the_record(
     start_engine: StartEngine, open_stand: OpenStand
 ) -> None:

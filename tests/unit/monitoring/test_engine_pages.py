@@ -62,6 +62,14 @@ def test_a_name_cannot_break_out_of_its_label() -> None:
     assert family.samples[0].labels["model"] == 'a"} 1\nvllm:y{b="\\'
 
 
+def test_a_page_that_is_none_takes_no_other_engines_from_the_page() -> None:
+    pages = EnginePages()
+    for odd in ("# TYPE", "# TYPE vllm:y", "# HELP vllm:y", "# TYPE vllm:y gauge\nvllm:y{", "<html>{}</html>"):
+        pages.add(odd, labels("odd"))
+    pages.add(PAGE, labels("well"))
+    assert 'replica="well"' in pages.text(is_open_metrics=False)
+
+
 def test_engines_of_another_version_that_name_counters_otherwise_are_merged_with_the_rest() -> None:
     pages = EnginePages()
     pages.add("# TYPE vllm:prompt_tokens counter\nvllm:prompt_tokens_total{} 1\n", labels("one"))

@@ -1,5 +1,6 @@
 """A node's page is whole whatever its engines do."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,16 @@ async def test_a_hung_engine_is_left_out_and_the_others_are_there(exporter: Expo
     }
     assert families["baryon_replica_tensor_parallel_size"].samples[0].value == 4
     assert families["baryon_build_info"].samples[0].labels == BUILD
+
+
+async def test_an_engine_that_comes_while_others_are_asked_is_not_shown_as_down(exporter: Exporter) -> None:
+    async with engine() as well, engine(answers=False) as hung:
+        exporter.board.replace([known("hung", hung)], 0.0)
+        asking = asyncio.create_task(up(exporter))
+        await asyncio.sleep(0.1)
+        exporter.board.replace([known("hung", hung), known("new", well)], 0.0)
+        assert await asking == {"hung": 0}
+        assert await up(exporter) == {"hung": 0, "new": 1}
 
 
 async def test_an_engine_that_says_too_much_is_left_out(exporter: Exporter) -> None:

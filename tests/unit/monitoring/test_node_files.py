@@ -76,6 +76,15 @@ def test_a_killed_process_loses_no_count_and_leaves_no_gauge(tmp_path: Path) -> 
     assert (tokens(tmp_path), first_tokens(tmp_path, "+Inf")) == (12, 3)
 
 
+def test_a_process_killed_while_it_made_its_files_hides_no_count(tmp_path: Path) -> None:
+    process = Counting(tmp_path)
+    process.count(5)
+    (tmp_path / "counter_7-killed.db").touch()
+    assert tokens(tmp_path) == 5
+    process.kill()
+    assert tokens(tmp_path) == 5
+
+
 def test_files_of_the_dead_do_not_pile_up(tmp_path: Path) -> None:
     for _ in range(4):
         process = Counting(tmp_path)
