@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+
+from tests.unit.chart.helm import binaries
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if binaries():
+        return
+    for item in items:
+        if HERE in item.path.parents and "needs_no_helm" not in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="helm is not installed: scripts/get_helm.sh fetches it"))
