@@ -28,7 +28,7 @@ NEEDS_A_NEW_GATEWAY = {"host", "port", "processes", "tls", "admin_host", "admin_
 class Surroundings:
     """Where things are on the machines that run this cluster. `engine_host` is the address engines listen on.
 
-    `largest_node_gpus` decides which replicas span nodes, `gpus_by_group` of a model with a `node_group`. With `own_nodes`
+    `largest_node_gpus` says which replicas span nodes, `gpus_by_group` if a model has a `node_group`. With `own_nodes`
     state and each gateway have a node to themselves, which Ray knows by a resource. `changed_by`: for the audit log."""
 
     state_path: Path

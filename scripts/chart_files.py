@@ -1,4 +1,4 @@
-"""Writes what the Helm chart takes from the rest: defaults of baryon.yaml, the schema of its values, alerts, dashboards.
+"""What the Helm chart takes from the rest: defaults of baryon.yaml, the schema of its values, alerts, dashboards.
 
 Types are in values.schema.json, which Helm checks first. Which keys there are is in files/known_keys.json: a template
 refuses others, because Helm's own message cannot name the key that was meant.
@@ -13,8 +13,8 @@ import yaml
 from cluster import serve_schema
 from cluster.config import RESERVED_APPLICATIONS, THIS_NODE, BaryonConfig, GatewayConfig, ModelConfig
 from cluster.kuberay import LOG_FOLDER, STATE_PATH, STORE_FOLDER, surroundings_in_pods
-from cluster.ray_head import OBJECT_STORE_BYTES
 from cluster.placement import CPUS_BESIDE_GPUS, CPUS_PER_WORKER
+from cluster.ray_head import OBJECT_STORE_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "k8s" / "chart"
@@ -25,7 +25,15 @@ PORT = {"type": "integer", "minimum": 0, "maximum": 65535}
 AT_LEAST_ONE = {"type": "integer", "minimum": 1}
 FREE = {"resources", "podSecurityContext", "securityContext", "labels", "podLabels", "podAnnotations", "annotations"}
 FREE_OR_NULL = {"podSecurityContext", "securityContext"}
-NAMED_LISTS = {"pullSecrets", "env", "volumes", "volumeMounts", "tolerations", "topologySpreadConstraints", "extraObjects"}
+NAMED_LISTS = {
+    "pullSecrets",
+    "env",
+    "volumes",
+    "volumeMounts",
+    "tolerations",
+    "topologySpreadConstraints",
+    "extraObjects",
+}
 PARTICULAR: dict[str, Any] = {
     "models": {"type": "array", "items": {"$ref": "#/$defs/ModelConfig"}},
     "tracing": {"anyOf": [{"$ref": "#/$defs/TracingConfig"}, {"type": "null"}]},
@@ -76,7 +84,12 @@ def serve_defaults() -> dict[str, Any]:
         "model": {**{k: v for k, v in model.items() if k != "name"}, "source": "", "replicas": {"min": 1}},
         "reserved": sorted(RESERVED_APPLICATIONS),
         "cpus": {"beside_gpus": CPUS_BESIDE_GPUS, "per_worker": CPUS_PER_WORKER},
-        "paths": {"state": str(STATE_PATH), "store": str(STORE_FOLDER), "logs": str(LOG_FOLDER), "metrics": str(where.metrics_folder)},
+        "paths": {
+            "state": str(STATE_PATH),
+            "store": str(STORE_FOLDER),
+            "logs": str(LOG_FOLDER),
+            "metrics": str(where.metrics_folder),
+        },
         "this_node": THIS_NODE,
         "object_store_bytes": OBJECT_STORE_BYTES,
         "router": serve_schema.ROUTER_PATH,

@@ -10,7 +10,7 @@
 {{- $volumes = append $volumes (dict "name" "tls" "secret" (dict "secretName" $tls)) -}}
 {{- $mounts = append $mounts (dict "name" "tls" "mountPath" "/etc/baryon/tls" "readOnly" true) -}}
 {{- end -}}
-{{- $ready := dict "httpGet" (dict "path" "/health" "port" "gateway" "scheme" (ternary "HTTPS" "HTTP" (ne $tls ""))) "periodSeconds" 2 "timeoutSeconds" 2 "failureThreshold" 3 -}}
+{{- $ready := dict "httpGet" (dict "path" "/ready" "port" "gateway" "scheme" (ternary "HTTPS" "HTTP" (ne $tls ""))) "periodSeconds" 2 "timeoutSeconds" 2 "failureThreshold" 3 -}}
 {{- $selector := merge (dict "app.kubernetes.io/component" "gateway") (fromYaml (include "baryon.selector" .)) -}}
 {{- $apart := list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" (dict "matchLabels" $selector)) -}}
 groupName: gateway
@@ -43,5 +43,5 @@ rayStartParams:
   object-store-memory: {{ int64 $serve.object_store_bytes | quote }}
 resources: {CPU: "0", {{ $serve.state_node }}: "1"}
 template:
-  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict)) "readiness" (fromYaml (include "baryon.rayletReadiness" .)) "drains" true "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
+  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict)) "readiness" (fromYaml (include "baryon.rayletReadiness" .)) "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
 {{- end -}}

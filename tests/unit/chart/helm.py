@@ -33,7 +33,9 @@ def helm(*arguments: str, binary: Path | None = None, stdin: str = "", env: dict
     return done.stdout
 
 
-def rendered(values: Document | None = None, *arguments: str, presets: tuple[str, ...] = (), **how: Any) -> list[Document]:
+def rendered(
+    values: Document | None = None, *arguments: str, presets: tuple[str, ...] = (), **how: Any
+) -> list[Document]:
     """Objects of the chart with these presets, and these values over them."""
     files = [word for preset in presets for word in ("-f", str(CHART / f"values-{preset}.yaml"))]
     given = yaml.safe_dump(values or {})

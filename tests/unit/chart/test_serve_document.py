@@ -17,7 +17,10 @@ VALUES: list[Document] = [
     {},
     {"models": []},
     {"models": [{**SIMULATED, "replicas": {"min": 0}, "wake": {"max_wait_s": 9}, "priority": -2}]},
-    {"models": [{**SIMULATED, "replicas": {"max": 4}, "slo": {"ttft_ms": 12.5}, "device": "cuda"}], "engineGroups": {"g": GPU}},
+    {
+        "models": [{**SIMULATED, "replicas": {"max": 4}, "slo": {"ttft_ms": 12.5}, "device": "cuda"}],
+        "engineGroups": {"g": GPU},
+    },
     {
         "models": [
             {"name": "org/a b".replace(" ", "-"), "source": "hf:org/a@main", "tensor_parallel_size": 16},
@@ -41,7 +44,12 @@ VALUES: list[Document] = [
                     "max_model_len": 1048576,
                     "enforce_eager": True,
                     "gpu_memory_utilization": 0.85,
-                    "hf_overrides": {"api_key": "s", "url": "https://user:pw@host/x", "max_num_batched_tokens": 1, "list": [{"Token": 1}]},
+                    "hf_overrides": {
+                        "api_key": "s",
+                        "url": "https://user:pw@host/x",
+                        "max_num_batched_tokens": 1,
+                        "list": [{"Token": 1}],
+                    },
                 },
             }
         ],
@@ -49,7 +57,12 @@ VALUES: list[Document] = [
             "replicas": 3,
             "adminPort": 0,
             "tls": {"existingSecret": "t"},
-            "settings": {"cors_origins": ["https://A.example"], "media_hosts": ["I.Example"], "queue_max_wait_s": 0, "max_n": 2},
+            "settings": {
+                "cors_origins": ["https://A.example"],
+                "media_hosts": ["I.Example"],
+                "queue_max_wait_s": 0,
+                "max_n": 2,
+            },
         },
         "tracing": {"endpoint": "http://collector:4318//", "sample": 0},
         "monitoring": {"port": 0},
