@@ -159,9 +159,13 @@ def _of_value(value: Any, path: str) -> dict[str, Any]:
 
 
 def _open(schema: Any) -> Any:
-    """Without what refuses a key, which is the template's."""
+    """Without what refuses a key or asks for one, which is the templates'."""
     if isinstance(schema, dict):
-        return {k: _open(v) for k, v in schema.items() if not (k == "additionalProperties" and v is False)}
+        return {
+            k: _open(v)
+            for k, v in schema.items()
+            if not (k == "additionalProperties" and v is False or k == "required" and isinstance(v, list))
+        }
     return [_open(one) for one in schema] if isinstance(schema, list) else schema
 
 

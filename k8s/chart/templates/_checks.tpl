@@ -42,6 +42,9 @@
 {{- if lt (int .intervalSeconds) 1 }}{{ fail "\n\nupgrade.intervalSeconds is more than 0." }}{{ end -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.tracing -}}
+{{- if not (regexMatch "^https?://[^\\s?#]+$" (default "" .endpoint)) }}{{ fail "\n\ntracing.endpoint is the URL of an OTLP receiver, like http://collector:4318." }}{{ end -}}
+{{- end -}}
 {{- with .Values.gcsFaultTolerance -}}
 {{- if and .enabled (not .redisAddress) }}{{ fail "\n\ngcsFaultTolerance.redisAddress is missing, like redis:6379." }}{{ end -}}
 {{- end -}}
@@ -52,8 +55,8 @@
 
 {{- define "baryon.checkEnv" -}}
 {{- $why := dict "REDIS_PASSWORD" "gcsFaultTolerance.existingSecret" "RAY_REDIS_ADDRESS" "gcsFaultTolerance.redisAddress" "RAY_external_storage_namespace" "gcsFaultTolerance" "RAY_enable_autoscaler_v2" "the chart, always" "RAY_AUTH_MODE" "the chart, always token" "RAY_AUTH_TOKEN" "auth.existingSecret" -}}
-{{- range . -}}
-{{- with get $why (default "" .name) }}{{ fail (printf "\n\nenv: %s is not set here but by %s; KubeRay refuses both." $.name .) }}{{ end -}}
+{{- range $one := . -}}
+{{- with get $why (default "" $one.name) }}{{ fail (printf "\n\nenv: %s is not set here but by %s." $one.name .) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 
