@@ -18,6 +18,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default (printf "%s-ray-token" (include "baryon.name" .)) .Values.auth.existingSecret -}}
 {{- end -}}
 
+{{- define "baryon.keySecret" -}}
+{{- default (printf "%s-api-keys" (include "baryon.name" .)) .Values.apiKeys.existingSecret -}}
+{{- end -}}
+
 {{- define "baryon.stateClaim" -}}
 {{- default (printf "%s-state" (include "baryon.name" .)) .Values.state.persistence.existingClaim -}}
 {{- end -}}

@@ -89,6 +89,9 @@ spec:
   {{- with .spread }}
   topologySpreadConstraints: {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- with .initContainers }}
+  initContainers: {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: {{ .container }}
       image: {{ include "baryon.image" .root }}

@@ -43,5 +43,20 @@ rayStartParams:
   object-store-memory: {{ int64 $serve.object_store_bytes | quote }}
 resources: {CPU: "0", {{ $serve.state_node }}: "1"}
 template:
-  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict)) "readiness" (fromYaml (include "baryon.rayletReadiness" .)) "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
+  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "initContainers" (list (fromYaml (include "baryon.keysIntoState" .))) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict) (dict "name" "keys" "secret" (dict "secretName" (include "baryon.keySecret" .)))) "readiness" (fromYaml (include "baryon.rayletReadiness" .)) "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
+{{- end -}}
+
+{{- define "baryon.keysIntoState" -}}
+name: keys
+image: {{ include "baryon.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+command: [python, -m, cluster.key_files, --folder, /etc/baryon/keys, --state, {{ index (fromJson (.Files.Get "files/serve.json")) "paths" "state" }}]
+{{- with .Values.securityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+resources: {{- toYaml .Values.state.resources | nindent 2 }}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  - {name: lib, mountPath: /var/lib/baryon}
+  - {name: keys, mountPath: /etc/baryon/keys, readOnly: true}
 {{- end -}}

@@ -10,6 +10,7 @@ import yaml
 from tests.unit.chart.api_server import ApiServer
 from tests.unit.chart.helm import CHART, HelmRefused, binaries, helm
 
+pytestmark = pytest.mark.slow
 KUBECONFIG = {
     "apiVersion": "v1",
     "kind": "Config",
@@ -19,6 +20,7 @@ KUBECONFIG = {
 }
 TOKEN = ("secrets", "default", "demo-ray-token")
 MODELS = [{"name": "m", "source": "hf:o/m@main", "slo": {"ttft_ms": 9}}]
+KEYS = ("secrets", "default", "demo-api-keys")
 SERVICE = ("rayservices", "default", "demo")
 
 Run = Callable[..., str]
@@ -47,13 +49,15 @@ def run(request: pytest.FixtureRequest, api: ApiServer, tmp_path: Path) -> Run:
 
 def test_a_release_lives_and_ends(api: ApiServer, run: Run) -> None:
     notes = run("install", "demo", str(CHART), "--disable-openapi-validation")
-    assert "baryon keys create" in notes
+    assert "get secret demo-api-keys" in notes
     assert api.names("rayservices") == ["demo"]
     assert {"demo", "demo-gateway", "demo-head"} <= set(api.names("networkpolicies"))
+    key = api.objects[KEYS]["data"]["default"]
     token, first = api.objects[TOKEN]["data"]["auth_token"], api.objects[SERVICE]["spec"]["rayClusterConfig"]
 
     run("upgrade", "demo", str(CHART), "--disable-openapi-validation", "--set-json", f"models={json.dumps(MODELS)}")
     assert api.objects[TOKEN]["data"]["auth_token"] == token
+    assert api.objects[KEYS]["data"]["default"] == key
     assert api.objects[SERVICE]["spec"]["rayClusterConfig"] == first
     assert "ttft_ms: 9" in api.objects[SERVICE]["spec"]["serveConfigV2"]
 

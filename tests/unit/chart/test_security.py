@@ -1,7 +1,10 @@
 """What is safe without a word: each holds for every preset, and not with the value switched off that it is about."""
 
+import base64
+
 import pytest
 
+from deployments.gateway.tenants.api_key import id_of
 from tests.unit.chart.helm import Document, groups, one, rendered
 
 PRESETS = [(), ("cpu",), ("single-gpu",), ("multi-gpu",), ("ha",), ("hardened",)]
@@ -13,7 +16,8 @@ def all_pods(objects: list[Document]) -> list[Document]:
 
 def is_confined(objects: list[Document]) -> bool:
     autoscaler = one(objects, "RayService")["spec"]["rayClusterConfig"]["autoscalerOptions"]
-    contexts = [c.get("securityContext", {}) for pod in all_pods(objects) for c in pod["containers"]]
+    pods = all_pods(objects)
+    contexts = [c.get("securityContext", {}) for p in pods for c in [*p["containers"], *p.get("initContainers", ())]]
     return all(
         c.get("allowPrivilegeEscalation") is False
         and c.get("readOnlyRootFilesystem") is True
@@ -71,11 +75,11 @@ def test_the_check_sees_it_switched_off(holds: object, values: Document) -> None
 def test_ray_asks_for_a_token_from_a_secret() -> None:
     objects = rendered()
     options = one(objects, "RayService")["spec"]["rayClusterConfig"]["authOptions"]
-    secret = one(objects, "Secret")
+    secret = one(objects, "Secret", "demo-ray-token")
     assert options == {"mode": "token", "secretName": secret["metadata"]["name"]}
     assert set(secret["data"]) == {"auth_token"}
     yours = rendered({"auth": {"existingSecret": "mine"}})
-    assert not [o for o in yours if o["kind"] == "Secret"]
+    assert "demo-ray-token" not in [o["metadata"]["name"] for o in yours]
     assert one(yours, "RayService")["spec"]["rayClusterConfig"]["authOptions"]["secretName"] == "mine"
 
 
@@ -107,3 +111,14 @@ def test_every_container_has_limits() -> None:
     for pod in all_pods(rendered()):
         for container in pod["containers"]:
             assert {"cpu", "memory"} <= set(container["resources"]["limits"])
+
+
+def test_there_is_an_api_key_from_the_start_and_it_is_in_a_secret_alone() -> None:
+    objects = rendered()
+    secret = one(objects, "Secret", "demo-api-keys")
+    key = base64.b64decode(secret["data"]["default"])
+    assert id_of(key) is not None
+    assert key.decode() not in str([o for o in objects if o["kind"] != "Secret"])
+    pod = groups(rendered({"apiKeys": {"existingSecret": "mine"}}))["state"]["template"]["spec"]
+    assert {"name": "keys", "secret": {"secretName": "mine"}} in pod["volumes"]
+    assert pod["initContainers"][0]["command"][:3] == ["python", "-m", "cluster.key_files"]
