@@ -164,7 +164,7 @@ def _open(schema: Any) -> Any:
         return {
             k: _open(v)
             for k, v in schema.items()
-            if not (k == "additionalProperties" and v is False or k == "required" and isinstance(v, list))
+            if not ((k == "additionalProperties" and v is False) or (k == "required" and isinstance(v, list)))
         }
     return [_open(one) for one in schema] if isinstance(schema, list) else schema
 

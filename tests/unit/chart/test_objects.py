@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
+from tests.unit.chart.golden import FOLDER, PRESETS, golden
 from tests.unit.chart.helm import CHART, TYPES_WITHOUT_CLUSTER, Document, binaries, groups, helm, one, rendered
 from tests.unit.chart.kuberay_schema import problems
 
-PRESETS = ["cpu", "single-gpu", "multi-gpu", "ha", "hardened"]
 EVERYTHING: Document = {
     "gateway": {
         "replicas": 2,
@@ -71,6 +71,11 @@ def test_kubernetes_accepts_the_rest(version: str, values: Document) -> None:
     for group in groups(rendered(values)).values():
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": group["template"]["spec"]}
         kubernetes_validate.validate(pod, version, strict=True)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_renders_what_was_reviewed(preset: str) -> None:
+    assert golden(preset) == (FOLDER / f"{preset}.yaml").read_text(), "python -m tests.unit.chart.golden writes it anew"
 
 
 def test_rendering_twice_gives_the_same_but_for_the_token() -> None:
