@@ -67,6 +67,9 @@ def check_before_start(config: BaryonConfig, folder: RunFolder) -> None:
             f"a cluster is already running from {folder.path} (endpoint {record.gateway_url}). "
             "Use `baryon apply` to change it, `baryon down` to end it, or BARYON_RUN_DIR for a second one."
         )
+    grouped = next((model for model in config.models if model.node_group is not None), None)
+    if grouped is not None:
+        raise BringUpError(f"node_group of {grouped.name!r} names a worker group of the Helm chart; leave it out here")
     check_keys(config.gateway, keys_exist=keys_exist_in(config.state.path or folder.state_path))
     if config.gateway.tls is not None:
         try:

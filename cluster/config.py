@@ -12,6 +12,7 @@ from engine.arguments import problem_with
 from engine.weights.source import SourceError, parse_source
 
 RESERVED_APPLICATIONS = frozenset({"gateway", "state"})
+THIS_NODE = "this-node"
 MIB = 1024 * 1024
 
 
@@ -134,7 +135,8 @@ class Wake(Section):
 class ModelConfig(Section):
     """One model. `engine_args` are vLLM's own, checked against its argument list.
 
-    Of models that want the same GPUs, one with a higher `priority` goes first.
+    Of models that want the same GPUs, one with a higher `priority` goes first. `node_group`: the worker group of the
+    Helm chart whose nodes replicas run on.
     """
 
     name: str = Field(min_length=1, max_length=200)
@@ -145,6 +147,7 @@ class ModelConfig(Section):
     tensor_parallel_size: int = Field(1, ge=1)
     pipeline_parallel_size: int = Field(1, ge=1)
     nodes_per_replica: int | None = Field(None, ge=1)
+    node_group: str | None = Field(None, pattern=r"^[a-z]([a-z0-9-]{0,40}[a-z0-9])?$")
     replicas: Replicas = Replicas()
     wake: Wake = Wake()
     priority: int = 0

@@ -1,6 +1,7 @@
 """From `baryon.yaml` to the one document that Ray Serve is given: everything that shall run, and nothing else."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ HEALTH_CHECK_PERIOD_S = 1.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
 GATEWAY_DRAIN_S = 145.0
 STOP_MARGIN_S = 20.0
+GATEWAY_NODE = "baryon_gateway"
+STATE_NODE = "baryon_state"
+GROUP_SHARE = 0.001
 NEEDS_A_NEW_GATEWAY = {"host", "port", "processes", "tls", "admin_host", "admin_port"}
 
 
@@ -24,7 +28,8 @@ NEEDS_A_NEW_GATEWAY = {"host", "port", "processes", "tls", "admin_host", "admin_
 class Surroundings:
     """Where things are on the machines that run this cluster. `engine_host` is the address engines listen on.
 
-    `largest_node_gpus` decides which replicas span nodes. `changed_by`: for the audit log."""
+    `largest_node_gpus` says which replicas span nodes, `gpus_by_group` if a model has a `node_group`. With `own_nodes`
+    state and each gateway have a node to themselves, which Ray knows by a resource. `changed_by`: for the audit log."""
 
     state_path: Path
     store_folder: Path
@@ -33,6 +38,11 @@ class Surroundings:
     auto_device: Device
     largest_node_gpus: float
     changed_by: str = "unknown"
+    own_nodes: bool = False
+    gpus_by_group: Mapping[str, float] = field(default_factory=dict)
+
+    def gpus_of_a_node(self, model: ModelConfig) -> float:
+        return self.gpus_by_group.get(model.node_group or "", self.largest_node_gpus)
 
     @property
     def metrics_folder(self) -> Path:
@@ -76,17 +86,17 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 "name": "State",
                 "num_replicas": 1,
                 "max_ongoing_requests": MAX_ONGOING_REQUESTS,
-                "ray_actor_options": {"num_cpus": SMALL_CPUS},
+                "ray_actor_options": _small(where, STATE_NODE),
                 "health_check_period_s": HEALTH_CHECK_PERIOD_S,
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "user_config": {
                     "models": [_card(model, where) for model in config.models],
                     "gateway": without_secrets(config.gateway.model_dump(mode="json")),
                     "changed_by": where.changed_by,
-                    "exporters": config.monitoring.model_dump(),
+                    "exporters": _exporters(config, where),
                     "limits": {
                         "max_gpus": config.ray.max_gpus,
-                        "reserved_cpus": SMALL_CPUS * (config.gateway.processes + 1),
+                        "reserved_cpus": 0.0 if where.own_nodes else SMALL_CPUS * (config.gateway.processes + 1),
                     },
                 },
             }
@@ -94,10 +104,14 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
     }
 
 
+def _small(where: Surroundings, node: str) -> dict[str, Any]:
+    return {"num_cpus": 0, "resources": {node: 1}} if where.own_nodes else {"num_cpus": SMALL_CPUS}
+
+
 def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
     """What the catalogue says of a model: to clients, and to the autoscaler."""
     device = device_of(model, where.auto_device)
-    shape = replica_shape(model, device, nodes_per_replica(model, device, where.largest_node_gpus))
+    shape = replica_shape(model, device, nodes_per_replica(model, device, where.gpus_of_a_node(model)))
     return {
         "name": model.name,
         "application": application_name(model.name),
@@ -112,6 +126,11 @@ def _card(model: ModelConfig, where: Surroundings) -> dict[str, Any]:
         "drain_timeout_s": model.drain_timeout_s,
         "settings": without_secrets(model.model_dump(mode="json")),
     }
+
+
+def _exporters(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
+    """In pods a NetworkPolicy says who may scrape: Prometheus is in a pod of its own."""
+    return {**config.monitoring.model_dump(), **({"host": "0.0.0.0"} if where.own_nodes else {})}  # noqa: S104
 
 
 def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
@@ -133,7 +152,8 @@ def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 "name": "Gateway",
                 "num_replicas": gateway.processes,
                 "max_ongoing_requests": MAX_ONGOING_REQUESTS,
-                "ray_actor_options": {"num_cpus": SMALL_CPUS},
+                "ray_actor_options": _small(where, GATEWAY_NODE),
+                **({"max_replicas_per_node": 1} if where.own_nodes else {}),
                 "health_check_period_s": HEALTH_CHECK_PERIOD_S,
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
@@ -149,8 +169,8 @@ def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
 
 def _model(model: ModelConfig, tracing: TracingConfig | None, where: Surroundings) -> dict[str, Any]:
     device = device_of(model, where.auto_device)
-    nodes = nodes_per_replica(model, device, where.largest_node_gpus)
-    resources = replica_resources(model, device, nodes)
+    nodes = nodes_per_replica(model, device, where.gpus_of_a_node(model))
+    resources = _in_group(model.node_group, replica_resources(model, device, nodes))
     return {
         "name": application_name(model.name),
         "import_path": "deployments.applications:model",
@@ -186,6 +206,23 @@ def _model(model: ModelConfig, tracing: TracingConfig | None, where: Surrounding
             }
         ],
     }
+
+
+def _in_group(group: str | None, resources: dict[str, Any]) -> dict[str, Any]:
+    """Nodes of a group have a resource of its name; whoever needs a little of it is placed there."""
+    if group is None:
+        return resources
+    share = {group_resource(group): GROUP_SHARE}
+    bundles = [{**bundle, **share} for bundle in resources.get("placement_group_bundles", ())]
+    return {
+        **resources,
+        "ray_actor_options": {**resources["ray_actor_options"], "resources": share},
+        **({"placement_group_bundles": bundles} if bundles else {}),
+    }
+
+
+def group_resource(group: str) -> str:
+    return f"baryon_group_{group}"
 
 
 def _replica_settings(model: ModelConfig, device: Device, where: Surroundings) -> dict[str, Any]:

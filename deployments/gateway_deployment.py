@@ -30,6 +30,7 @@ from deployments.gateway.usage_reporter import UsageReporter
 from deployments.gateway_metrics import GatewayMetrics
 from deployments.key_follower import follow_keys
 from deployments.membership import Membership
+from deployments.node_address import address_here
 from deployments.node_metrics import keep_metrics
 from deployments.router_metrics import RouterMetrics
 from deployments.serve_log import join_serves_log
@@ -96,7 +97,8 @@ class GatewayDeployment:
         await self._first_replicas()
         await self._gateway.start(host, port)
         if self._admin is not None and admin is not None:
-            await self._open_console(self._admin, AdminAddress(**admin))
+            here = address_here(admin["private_host"])
+            await self._open_console(self._admin, AdminAddress(admin["host"], admin["port"], here))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         tracing = user_config["tracing"]

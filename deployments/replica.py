@@ -7,7 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import ray
 from ray import serve
 
 from deployments.follower import Followers, rank_zero
+from deployments.node_address import address_here
 from deployments.raylet_watch import raylet_lost
 from deployments.serve_log import join_serves_log
 from deployments.stage_reporter import StageReporter
@@ -83,7 +84,8 @@ class Replica:
 
     async def __init__(self, settings: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         join_serves_log()
-        self._settings = ReplicaSettings(**settings)
+        given = ReplicaSettings(**settings)
+        self._settings = replace(given, host=address_here(given.host))
         self._replica_id = serve.get_replica_context().replica_id.unique_id
         self._token = secrets.token_urlsafe(32)
         self._stages = StageReporter(self._first_report())

@@ -21,12 +21,14 @@ from deployments.gateway.errors import (
     method_not_allowed,
     model_not_for,
     model_not_found,
+    not_ready_yet,
     route_not_found,
     shutting_down,
 )
 from deployments.gateway.http_server import ClientRequest, Header, Headers, Response
 from deployments.gateway.inference import Inference
 from deployments.gateway.model_routers import ModelRouters
+from deployments.gateway.readiness import Readiness
 from deployments.gateway.recent_requests import RecentRequests
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader
@@ -35,7 +37,7 @@ from deployments.gateway.request_trace import trace_id_in
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.stages import AUTH, READ, ROUTE, Stages
 from deployments.gateway.suspects import Suspects
-from deployments.gateway.tenants.door import OPEN_ROUTES, Door
+from deployments.gateway.tenants.door import OPEN_ROUTES, READY_ROUTE, Door
 from deployments.gateway.tenants.spending import Spending
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway.upstream import EnginePool
@@ -94,6 +96,7 @@ class GatewayApp:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
+        self._readiness = Readiness()
         self.draining = False
 
     def handle(self, request: ClientRequest, response: Response) -> None:
@@ -225,6 +228,8 @@ class GatewayApp:
         if path in OPEN_ROUTES:
             if self.draining:
                 raise shutting_down()
+            if path == READY_ROUTE and not self._readiness.seen(self._catalogue.cards(), self._replicas):
+                raise not_ready_yet()
             return {"status": "ok"}
         raise route_not_found()
 

@@ -191,5 +191,9 @@ def idle_stream(limit_s: float) -> GatewayError:
     return GatewayError(504, "idle_stream", f"The stream stood still for {limit_s:.0f} s.")
 
 
+def not_ready_yet() -> GatewayError:
+    return GatewayError(503, "not_ready", "Models are starting that this gateway has not served yet.", retry_after_s=1)
+
+
 def shutting_down() -> GatewayError:
     return GatewayError(503, "shutting_down", "This gateway is shutting down. Try again.", retry_after_s=1)

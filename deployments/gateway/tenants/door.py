@@ -15,7 +15,8 @@ from deployments.gateway.errors import (
 from deployments.gateway.tenants.keyring import Keyring
 from deployments.gateway.tenants.tenant import ANYONE, Tenant
 
-OPEN_ROUTES = frozenset({b"/health", b"/-/healthz"})
+READY_ROUTE = b"/ready"
+OPEN_ROUTES = frozenset({b"/health", b"/-/healthz", READY_ROUTE})
 
 
 class Door:

@@ -8,6 +8,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from cluster.config import BaryonConfig
 from cluster.config_file import parse_config
+from cluster.kuberay import surroundings_in_pods
 from cluster.serve_schema import POLICY_PATH, ROUTER_PATH, Surroundings, serve_schema
 from deployments.gateway.settings import GatewaySettings
 
@@ -136,3 +137,20 @@ def test_a_gateway_for_everybody_shows_nobody_its_metrics() -> None:
     for asked, host in (("", "127.0.0.1"), ("monitoring: {host: 0.0.0.0}\n", "0.0.0.0")):
         document = schema(TEXT + "gateway: {host: 0.0.0.0}\n" + asked)
         assert application(document, "state")["deployments"][0]["user_config"]["exporters"]["host"] == host
+
+
+def test_in_pods_state_and_gateways_have_nodes_of_their_own_and_a_model_those_of_its_group() -> None:
+    config = parse_config(
+        "models: [{name: m, source: 'hf:o/m@main', tensor_parallel_size: 16, node_group: b}, "
+        "{name: n, source: 'hf:o/n@main', tensor_parallel_size: 4}]\ngateway: {processes: 3}"
+    )
+    document = serve_schema(config, surroundings_in_pods({"a": 4.0, "b": 8.0}, "the chart"))
+    deployments = {a["name"]: a["deployments"][0] for a in document["applications"]}
+    assert deployments["state"]["ray_actor_options"] == {"num_cpus": 0, "resources": {"baryon_state": 1}}
+    assert deployments["gateway"]["ray_actor_options"]["resources"] == {"baryon_gateway": 1}
+    assert (deployments["gateway"]["num_replicas"], deployments["gateway"]["max_replicas_per_node"]) == (3, 1)
+    bundle = {"CPU": 1.0, "GPU": 8.0, "baryon_group_b": 0.001}
+    assert deployments["m"]["placement_group_bundles"] == [bundle, bundle]
+    assert deployments["m"]["ray_actor_options"]["resources"] == {"baryon_group_b": 0.001}
+    assert "resources" not in deployments["n"]["ray_actor_options"]
+    ServeDeploySchema.model_validate(document)

