@@ -1,6 +1,7 @@
 """What a dashboard is made of, before it is Grafana's JSON."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 Kind = Literal["timeseries", "stat", "bargauge", "heatmap", "state-timeline", "table"]
@@ -42,6 +43,10 @@ class Panel:
     highest: float | None = None
     quiet: str = "nothing yet"
     needs: str = ""
+
+
+stat = partial(Panel, kind="stat", width=4, height=5)
+"""One number, six to a row."""
 
 
 @dataclass(frozen=True, slots=True)

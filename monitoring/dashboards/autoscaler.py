@@ -1,10 +1,10 @@
 """The autoscaler: how many replicas, why, and how fast they come."""
 
 from monitoring import metrics as m
+from monitoring.dashboards.by_model import MODEL
 from monitoring.panel import Dashboard, Panel, Query, Row, Variable
-from monitoring.promql import SHOWN, Scope, or_none
+from monitoring.promql import SHOWN, or_none
 
-MODEL = Scope(("model",))
 NAME = "{{model}}"
 
 COUNTS = Row(

@@ -1,81 +1,47 @@
 """One model: its SLO, latencies by tenant class, stages, tokens, and how well its requests are placed."""
 
 from monitoring import metrics as m
-from monitoring.panel import GOOD_ABOVE, NONE_IS_BAD, SOME_IS_BAD, Dashboard, Panel, Query, Row, Variable
-from monitoring.promql import Scope
-
-MODEL = Scope(("model",))
+from monitoring.dashboards.by_model import MODEL, REPLICAS_THAT_SERVE, WAITING_NOW
+from monitoring.panel import GOOD_ABOVE, Dashboard, Panel, Query, Row, Variable, stat
 
 NOW = Row(
     "Now",
     (
-        Panel(
+        stat(
             1,
             "SLO attainment, last hour",
             "Share of requests that kept TTFT and TPOT.",
             "percentunit",
             (Query(MODEL.share(m.SLO_MET, m.SLO_REQUESTS, over="1h")),),
-            kind="stat",
-            width=4,
-            height=5,
             thresholds=GOOD_ABOVE,
             quiet="no requests",
         ),
-        Panel(
+        stat(
             2,
             "Promised TTFT and TPOT",
             "The SLO in baryon.yaml, changed by `baryon apply`.",
             "s",
             (Query(MODEL.highest(m.SLO_TTFT), "TTFT"), Query(MODEL.highest(m.SLO_TPOT), "TPOT")),
-            kind="stat",
-            width=4,
-            height=5,
             quiet="no SLO",
         ),
-        Panel(
+        stat(
             3,
             "Requests per second",
             "All that ended, over the last 5 minutes.",
             "reqps",
             (Query(MODEL.rate(m.REQUESTS, over="5m")),),
-            kind="stat",
-            width=4,
-            height=5,
             quiet="no requests",
         ),
-        Panel(
+        stat(
             4,
             "Goodput",
             "Generated tokens per second within the SLO, over the last 5 minutes.",
             "short",
             (Query(MODEL.rate(m.GOODPUT_TOKENS, over="5m")),),
-            kind="stat",
-            width=4,
-            height=5,
             quiet="no requests",
         ),
-        Panel(
-            5,
-            "Waiting now",
-            "Requests that wait at gateways for a replica with room.",
-            "none",
-            (Query(MODEL.total(m.WAITING)),),
-            kind="stat",
-            width=4,
-            height=5,
-            thresholds=SOME_IS_BAD,
-        ),
-        Panel(
-            6,
-            "Replicas that serve",
-            "Engines that answered the last scrape.",
-            "none",
-            (Query(MODEL.total(m.REPLICA_UP)),),
-            kind="stat",
-            width=4,
-            height=5,
-            thresholds=NONE_IS_BAD,
-        ),
+        WAITING_NOW,
+        REPLICAS_THAT_SERVE,
     ),
 )
 

@@ -2,10 +2,10 @@
 
 from monitoring import engine_metrics as vllm
 from monitoring import metrics as m
+from monitoring.dashboards.by_model import MODEL, REPLICAS_THAT_SERVE, WAITING_NOW
 from monitoring.panel import (
     GOOD_ABOVE,
     NEARLY_FULL,
-    NONE_IS_BAD,
     SOME_IS_BAD,
     Dashboard,
     Panel,
@@ -13,88 +13,57 @@ from monitoring.panel import (
     Row,
     Threshold,
     Variable,
+    stat,
 )
-from monitoring.promql import Scope, or_none
+from monitoring.promql import or_none
 
-ALL = Scope(("model",))
 FAILING = 'outcome=~"broken|timed_out|failed|shed"'
 ALERTS = 'ALERTS{alertname=~"Baryon.+",alertstate="firing"}'
 
 SERVED = Row(
     "Are clients served?",
     (
-        Panel(
+        stat(
             1,
             "SLO attainment",
             "Requests of the last 5 minutes that kept their model's TTFT and TPOT. Below 99 % the error budget burns.",
             "percentunit",
-            (Query(ALL.share(m.SLO_MET, m.SLO_REQUESTS, over="5m")),),
-            kind="stat",
-            width=4,
-            height=5,
+            (Query(MODEL.share(m.SLO_MET, m.SLO_REQUESTS, over="5m")),),
             thresholds=GOOD_ABOVE,
             quiet="no requests",
         ),
-        Panel(
+        stat(
             2,
             "Alerts that fire",
             "Of monitoring/alerts/baryon.yaml; each has a section in docs/runbook.md.",
             "none",
             (Query(or_none(f"count({ALERTS})")),),
-            kind="stat",
-            width=4,
-            height=5,
             thresholds=SOME_IS_BAD,
         ),
-        Panel(
+        stat(
             3,
             "Failing requests",
             "Share of the last 5 minutes' requests that broke, timed out, failed or were shed (503).",
             "percentunit",
             (
                 Query(
-                    f"({or_none(ALL.where(FAILING).rate(m.REQUESTS, over='5m'))}) / {ALL.rate(m.REQUESTS, over='5m')}",
+                    f"({or_none(MODEL.where(FAILING).rate(m.REQUESTS, over='5m'))})"
+                    f" / {MODEL.rate(m.REQUESTS, over='5m')}",
                 ),
             ),
-            kind="stat",
-            width=4,
-            height=5,
             thresholds=(Threshold(0.0, "green"), Threshold(0.005, "orange"), Threshold(0.01, "red")),
             quiet="no requests",
         ),
-        Panel(
+        stat(
             4,
             "TTFT, 95th percentile",
             "Over the last 5 minutes and all models, from a request's arrival to its first token.",
             "s",
-            (Query(ALL.percentile(95, m.TTFT, over="5m")),),
-            kind="stat",
-            width=4,
-            height=5,
+            (Query(MODEL.percentile(95, m.TTFT, over="5m")),),
             quiet="no requests",
         ),
-        Panel(
-            5,
-            "Waiting now",
-            "Requests that wait at gateways for a replica with room.",
-            "none",
-            (Query(ALL.total(m.WAITING)),),
-            kind="stat",
-            width=4,
-            height=5,
-            thresholds=SOME_IS_BAD,
-        ),
-        Panel(
-            6,
-            "Replicas that serve",
-            "Engines that answered the last scrape.",
-            "none",
-            (Query(ALL.total(m.REPLICA_UP)),),
-            kind="stat",
-            width=4,
-            height=5,
-            thresholds=NONE_IS_BAD,
-        ),
+        WAITING_NOW,
+        REPLICAS_THAT_SERVE,
     ),
 )
 
@@ -106,21 +75,21 @@ TRAFFIC = Row(
             "Requests per second by model",
             "All that ended, whatever became of them.",
             "reqps",
-            (Query(ALL.rate(m.REQUESTS, "model"), "{{model}}"),),
+            (Query(MODEL.rate(m.REQUESTS, "model"), "{{model}}"),),
         ),
         Panel(
             8,
             "Failing requests per second by model",
             "Broken, timed out, failed, or shed (503). Clients' own errors (4xx) and clients that left do not count.",
             "reqps",
-            (Query(ALL.where(FAILING).events(m.REQUESTS, "model", "outcome"), "{{model}} {{outcome}}"),),
+            (Query(MODEL.where(FAILING).events(m.REQUESTS, "model", "outcome"), "{{model}} {{outcome}}"),),
         ),
         Panel(
             15,
             "Latency by model, 90th percentile",
             "From a request's arrival to the end of its answer.",
             "s",
-            (Query(ALL.percentile(90, m.E2E, "model"), "{{model}}"),),
+            (Query(MODEL.percentile(90, m.E2E, "model"), "{{model}}"),),
         ),
     ),
 )
@@ -133,21 +102,21 @@ LATENCY = Row(
             "Time to first token",
             "All models. One model's own is on its page.",
             "s",
-            tuple(Query(ALL.percentile(p, m.TTFT), f"p{p}") for p in (50, 95, 99)),
+            tuple(Query(MODEL.percentile(p, m.TTFT), f"p{p}") for p in (50, 95, 99)),
         ),
         Panel(
             17,
             "Time per output token",
             "(E2E - TTFT) / (output tokens - 1), by request.",
             "s",
-            tuple(Query(ALL.percentile(p, m.TPOT), f"p{p}") for p in (50, 95, 99)),
+            tuple(Query(MODEL.percentile(p, m.TPOT), f"p{p}") for p in (50, 95, 99)),
         ),
         Panel(
             18,
             "Where requests spend their time",
             "Seconds spent in each stage, per second: 3 s/s of prefill are three requests in prefill at a time.",
             "s",
-            (Query(ALL.rate(m.STAGES, "stage"), "{{stage}}"),),
+            (Query(MODEL.rate(m.STAGES, "stage"), "{{stage}}"),),
             stacked=True,
         ),
     ),
@@ -162,9 +131,9 @@ TOKENS = Row(
             "As the engines count them. Cached: prompt tokens that the prefix cache had.",
             "short",
             (
-                Query(ALL.rate(m.PROMPT_TOKENS), "prompt"),
-                Query(ALL.rate(m.CACHED_TOKENS), "cached"),
-                Query(ALL.rate(m.GENERATED_TOKENS), "generated"),
+                Query(MODEL.rate(m.PROMPT_TOKENS), "prompt"),
+                Query(MODEL.rate(m.CACHED_TOKENS), "cached"),
+                Query(MODEL.rate(m.GENERATED_TOKENS), "generated"),
             ),
         ),
         Panel(
@@ -173,8 +142,8 @@ TOKENS = Row(
             "Generated tokens per second that belong to requests that kept the SLO, beside all.",
             "short",
             (
-                Query(ALL.rate(m.GOODPUT_TOKENS), "within the SLO"),
-                Query(ALL.rate(m.GENERATED_TOKENS), "all"),
+                Query(MODEL.rate(m.GOODPUT_TOKENS), "within the SLO"),
+                Query(MODEL.rate(m.GENERATED_TOKENS), "all"),
             ),
         ),
         Panel(
@@ -182,7 +151,7 @@ TOKENS = Row(
             "SLO attainment by model",
             "Share of requests that kept TTFT and TPOT.",
             "percentunit",
-            (Query(ALL.share(m.SLO_MET, m.SLO_REQUESTS, "model"), "{{model}}"),),
+            (Query(MODEL.share(m.SLO_MET, m.SLO_REQUESTS, "model"), "{{model}}"),),
             highest=1.0,
         ),
     ),
@@ -196,21 +165,21 @@ REFUSED = Row(
             "503: shed, by reason",
             "The cluster's capacity: see the autoscaler page. Reasons are the error codes that clients get.",
             "reqps",
-            (Query(ALL.events(m.SHED, "model", "reason"), "{{model}} {{reason}}"),),
+            (Query(MODEL.events(m.SHED, "model", "reason"), "{{model}} {{reason}}"),),
         ),
         Panel(
             33,
             "429: over a tenant's limit",
             "Which limit it was. Nothing is wrong with the cluster; the tenant's page says who.",
             "reqps",
-            (Query(ALL.events(m.LIMITED, "model", "limit"), "{{model}} {{limit}}"),),
+            (Query(MODEL.events(m.LIMITED, "model", "limit"), "{{model}} {{limit}}"),),
         ),
         Panel(
             34,
             "401: key errors, by reason",
             "A key that was rotated and not replaced everywhere, or somebody who guesses.",
             "reqps",
-            (Query(ALL.events(m.KEY_ERRORS, "reason"), "{{reason}}"),),
+            (Query(MODEL.events(m.KEY_ERRORS, "reason"), "{{reason}}"),),
         ),
     ),
 )
@@ -224,9 +193,9 @@ CAPACITY = Row(
             "Asked of Ray Serve, serving, starting, over all chosen models.",
             "none",
             (
-                Query(ALL.total(m.DESIRED), "desired"),
-                Query(ALL.total(m.RUNNING), "running"),
-                Query(ALL.total(m.STARTING), "starting"),
+                Query(MODEL.total(m.DESIRED), "desired"),
+                Query(MODEL.total(m.RUNNING), "running"),
+                Query(MODEL.total(m.STARTING), "starting"),
             ),
         ),
         Panel(
@@ -234,7 +203,7 @@ CAPACITY = Row(
             "KV cache in use, fullest replica",
             "Of each model. At 100 % engines put requests off (preempt).",
             "percentunit",
-            (Query(ALL.highest(vllm.KV_USE, "model"), "{{model}}"),),
+            (Query(MODEL.highest(vllm.KV_USE, "model"), "{{model}}"),),
             thresholds=NEARLY_FULL,
             highest=1.0,
         ),
@@ -243,7 +212,7 @@ CAPACITY = Row(
             "Requests in flight and waiting",
             "Inside gateways; those of them that wait for a replica.",
             "none",
-            (Query(ALL.total(m.IN_FLIGHT), "in flight"), Query(ALL.total(m.WAITING, "model"), "waiting {{model}}")),
+            (Query(MODEL.total(m.IN_FLIGHT), "in flight"), Query(MODEL.total(m.WAITING, "model"), "waiting {{model}}")),
         ),
     ),
 )

@@ -1,68 +1,53 @@
 """One tenant: what it asks for, what it gets, and its part of the whole."""
 
 from monitoring import metrics as m
-from monitoring.panel import SOME_IS_BAD, Dashboard, Panel, Query, Row, Variable
+from monitoring.dashboards.by_model import MODEL
+from monitoring.panel import SOME_IS_BAD, Dashboard, Panel, Query, Row, Variable, stat
 from monitoring.promql import LATELY, SHOWN, Scope, or_none
 
 TENANT = Scope(("model", "tenant"))
-EVERYONE = Scope(("model",))
 TOP = 10
 TURNED_AWAY = 'outcome=~"refused|shed"'
 
 USE = Row(
     "In the time shown",
     (
-        Panel(
+        stat(
             1,
             "Requests",
             "That ended. Prometheus estimates; the exact count is `baryon usage`.",
             "short",
             (Query(TENANT.increase(m.TENANT_REQUESTS)),),
-            kind="stat",
-            width=4,
-            height=5,
         ),
-        Panel(
+        stat(
             2,
             "Prompt tokens",
             "As the engines count them.",
             "short",
             (Query(TENANT.increase(m.PROMPT_TOKENS)),),
-            kind="stat",
-            width=4,
-            height=5,
         ),
-        Panel(
+        stat(
             3,
             "Cached of them",
             "Prompt tokens that the prefix cache had.",
             "percentunit",
             (Query(TENANT.share(m.CACHED_TOKENS, m.PROMPT_TOKENS, over=SHOWN)),),
-            kind="stat",
-            width=4,
-            height=5,
         ),
-        Panel(
+        stat(
             4,
             "Generated tokens",
             "As the engines count them.",
             "short",
             (Query(TENANT.increase(m.GENERATED_TOKENS)),),
-            kind="stat",
-            width=4,
-            height=5,
         ),
-        Panel(
+        stat(
             5,
             "Part of all generated tokens",
             "Of the chosen models' tokens, over all tenants.",
             "percentunit",
-            (Query(f"{TENANT.increase(m.GENERATED_TOKENS)} / {EVERYONE.increase(m.GENERATED_TOKENS)}"),),
-            kind="stat",
-            width=4,
-            height=5,
+            (Query(f"{TENANT.increase(m.GENERATED_TOKENS)} / {MODEL.increase(m.GENERATED_TOKENS)}"),),
         ),
-        Panel(
+        stat(
             6,
             "Refused or shed",
             "Requests answered with 4xx or 503: limits, a wrong request, or no room.",
@@ -73,9 +58,6 @@ USE = Row(
                     f" / {TENANT.increase(m.TENANT_REQUESTS)}"
                 ),
             ),
-            kind="stat",
-            width=4,
-            height=5,
             thresholds=SOME_IS_BAD,
         ),
     ),
@@ -127,7 +109,7 @@ OVER_TIME = Row(
             "Answered with 429, by limit",
             "Over all tenants of the chosen models: which limits are hit.",
             "reqps",
-            (Query(EVERYONE.events(m.LIMITED, "model", "limit"), "{{model}} {{limit}}"),),
+            (Query(MODEL.events(m.LIMITED, "model", "limit"), "{{model}} {{limit}}"),),
             width=12,
         ),
     ),
@@ -141,7 +123,7 @@ EVERYBODY = Row(
             f"Most generated tokens, {TOP} tenants",
             "In the time shown. Beyond a bounded number of tenants the rest is one series, `other`.",
             "short",
-            (Query(f"topk({TOP}, {EVERYONE.increase(m.GENERATED_TOKENS, 'tenant')})", "{{tenant}}"),),
+            (Query(f"topk({TOP}, {MODEL.increase(m.GENERATED_TOKENS, 'tenant')})", "{{tenant}}"),),
             kind="bargauge",
         ),
         Panel(
@@ -149,7 +131,7 @@ EVERYBODY = Row(
             f"Most prompt tokens, {TOP} tenants",
             "In the time shown.",
             "short",
-            (Query(f"topk({TOP}, {EVERYONE.increase(m.PROMPT_TOKENS, 'tenant')})", "{{tenant}}"),),
+            (Query(f"topk({TOP}, {MODEL.increase(m.PROMPT_TOKENS, 'tenant')})", "{{tenant}}"),),
             kind="bargauge",
         ),
         Panel(
@@ -157,7 +139,7 @@ EVERYBODY = Row(
             f"Requests per second, {TOP} tenants",
             "Those who ask most.",
             "reqps",
-            (Query(f"topk({TOP}, {EVERYONE.rate(m.TENANT_REQUESTS, 'tenant', over=LATELY)})", "{{tenant}}"),),
+            (Query(f"topk({TOP}, {MODEL.rate(m.TENANT_REQUESTS, 'tenant', over=LATELY)})", "{{tenant}}"),),
         ),
     ),
 )
