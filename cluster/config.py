@@ -36,6 +36,7 @@ class GatewayConfig(Section):
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what the gateway knows.
     `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
     `require_keys`: auto: as soon as there is a key, and where other machines reach `host`; or always.
+    `phone_regions`, `names_url`, `names_model`: what tenants with redaction have found beside the rest.
     `admin_port`: of the console, on this machine alone; 0: none.
     """
 
@@ -54,6 +55,9 @@ class GatewayConfig(Section):
     media_hosts: list[str] = Field(default_factory=list)
     cors_origins: list[str] = Field(default_factory=list)
     require_keys: Literal["auto", "always"] = "auto"
+    phone_regions: list[str] = Field(default_factory=lambda: ["US"])
+    names_url: str = ""
+    names_model: str = ""
     tls: TlsConfig | None = None
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(8001, ge=0, le=65535)
@@ -72,6 +76,29 @@ class GatewayConfig(Section):
     def _ports_differ(self) -> "GatewayConfig":
         if self.admin_port == self.port:
             raise ValueError(f"admin_port and port are both {self.port}")
+        return self
+
+    @field_validator("phone_regions")
+    @classmethod
+    def _regions_are_known(cls, regions: list[str]) -> list[str]:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        for region in regions:
+            if region not in SUPPORTED_REGIONS:
+                raise ValueError(f"{region!r} is no country as ISO 3166 writes it, like US, GB or DE")
+        return regions
+
+    @field_validator("names_url")
+    @classmethod
+    def _names_are_at_a_url(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./-]*)?", url):
+            raise ValueError(f"{url!r} is not like http://127.0.0.1:8000 (without /v1)")
+        return url
+
+    @model_validator(mode="after")
+    def _names_have_a_model(self) -> "GatewayConfig":
+        if bool(self.names_url) != bool(self.names_model):
+            raise ValueError("names_url and names_model go together: where the model is that finds names, and its name")
         return self
 
     @field_validator("extra_body_fields")

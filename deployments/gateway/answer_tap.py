@@ -8,6 +8,7 @@ from deployments.gateway.stream_count import DeltaCount, StreamCount
 from deployments.gateway.usage import Usage, UsageStripper, UsageWanted, read_usage
 
 TAIL_BYTES = 16 * 1024
+LARGEST_HELD_BYTES = 2**20
 USAGE = b'"usage":{'
 DONE = b"data: [DONE]"
 
@@ -20,7 +21,10 @@ class AnswerTap:
     known of a whole answer before it goes is in its `last_headers`.
 
     `wanted`: what of the usage the client asked for in a stream that tells it; None: it has nothing to take out.
+    `largest_held_bytes`: up to here an answer that is no stream waits until it is whole.
     """
+
+    largest_held_bytes = LARGEST_HELD_BYTES
 
     def __init__(
         self,
@@ -72,6 +76,10 @@ class AnswerTap:
     def whole_data(self, data: bytes) -> None:
         """Of an answer that is one document."""
         self._tail = (self._tail + data)[-TAIL_BYTES:]
+
+    def whole(self, body: bytes) -> bytes:
+        """Of an answer that has waited until it was whole: what goes on to the client."""
+        return body
 
     def usage(self) -> Usage | None:
         if self._usage[0] is not self._tail:

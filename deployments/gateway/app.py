@@ -21,6 +21,7 @@ from deployments.gateway.errors import (
     method_not_allowed,
     model_not_for,
     model_not_found,
+    names_key_redacts,
     not_ready_yet,
     route_not_found,
     shutting_down,
@@ -28,6 +29,7 @@ from deployments.gateway.errors import (
 from deployments.gateway.http_server import ClientRequest, Header, Headers, Response
 from deployments.gateway.inference import Inference
 from deployments.gateway.model_routers import ModelRouters
+from deployments.gateway.privacy.names_header import ASKS_FOR_NAMES
 from deployments.gateway.readiness import Readiness
 from deployments.gateway.recent_requests import RecentRequests
 from deployments.gateway.replica_table import ReplicaTable
@@ -178,7 +180,12 @@ class GatewayApp:
     async def _infer(self, request: ClientRequest, response: Response, tenant: Tenant, answer: Answer) -> None:
         record = answer.record
         try:
-            asked = await self._reader.read(request.path, request.body, self.door.cache_salt(tenant))
+            if tenant.privacy != "off" and ASKS_FOR_NAMES in request.headers:
+                raise names_key_redacts()
+            salt = self.door.cache_salt(tenant)
+            asked = await self._reader.read(request.path, request.body, salt, tenant.privacy)
+            if asked.redacted is not None:
+                response.also.append(asked.redacted)
             request.body = b""
             record.stream = asked.stream
             card = self._card(asked.model, tenant)

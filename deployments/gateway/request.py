@@ -1,14 +1,17 @@
 """Step 1: read the request. What the gateway itself must know; the engine checks the rest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.body_rules.content import MediaReference
 from deployments.gateway.body_rules.rules import check_body
 from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
+from deployments.gateway.http_server import Header
 from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.output_bound import output_at_most, prompts_in
@@ -26,7 +29,8 @@ class InferenceRequest:
     """`body` is what the engine gets: it asks for the usage that the router learns from and the ledger counts.
 
     `usage_wanted`: what of that the client asked for; it does not get the rest. `choices` to each of `prompts`.
-    `output_at_most`: tokens; None if not bounded.
+    `output_at_most`: tokens; None if not bounded. `redacted`: what the client is told of its personal data, if that was
+    taken out of the body. `new_tap`: what looks at its answer.
     """
 
     model: str
@@ -37,6 +41,8 @@ class InferenceRequest:
     prompts: int = 1
     choices: int = 1
     output_at_most: int | None = None
+    redacted: Header | None = None
+    new_tap: Callable[..., AnswerTap] = AnswerTap
 
 
 def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[dict[str, Any], list[MediaReference]]:

@@ -19,6 +19,9 @@ class GatewaySettings:
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what `body_rules` takes.
     `media_hosts`: from where images and the like may be fetched. `cors_origins`: whose pages may call from a browser.
     `require_keys`: auto: as soon as there is a key, and on an address that other machines reach; or always.
+
+    Of tenants with redaction: `phone_regions` whose numbers are found without a country's code, and `names_model` at
+    `names_url`, which is asked for names of people; "": nobody is.
     """
 
     connect_timeout_s: float = 2.0
@@ -38,3 +41,6 @@ class GatewaySettings:
     media_hosts: Collection[str] = ()
     cors_origins: Collection[str] = ()
     require_keys: Literal["auto", "always"] = "auto"
+    phone_regions: Collection[str] = ("US",)
+    names_url: str = ""
+    names_model: str = ""
