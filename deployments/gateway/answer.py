@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 
 from deployments.gateway.errors import ANTHROPIC_ROUTE, GatewayError
-from deployments.gateway.http_server import Header, Headers, Response
+from deployments.gateway.recipient import Header, Headers, Recipient
 from deployments.gateway.request_record import RequestRecord
 
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -23,7 +23,7 @@ class Answer:
 
     __slots__ = ("_headers", "_is_event_stream", "_path", "has_begun", "record", "response")
 
-    def __init__(self, response: Response, path: bytes, headers: Headers, record: RequestRecord) -> None:
+    def __init__(self, response: Recipient, path: bytes, headers: Headers, record: RequestRecord) -> None:
         self.response = response
         self.record = record
         self.has_begun = False

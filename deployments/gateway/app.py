@@ -5,9 +5,10 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from random import Random
+from typing import Any
 
 import orjson
 
@@ -30,6 +31,8 @@ from deployments.gateway.inference import Inference
 from deployments.gateway.model_routers import ModelRouters
 from deployments.gateway.readiness import Readiness
 from deployments.gateway.recent_requests import RecentRequests
+from deployments.gateway.recipes.inner_calls import Origin
+from deployments.gateway.recipient import Recipient
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.request_record import Observer, RequestRecord, Tracing
@@ -107,24 +110,39 @@ class GatewayApp:
             self._tell(request, response)
 
     def _begin(self, request: ClientRequest, response: Response) -> None:
-        record = RequestRecord(f"req-{secrets.token_hex(12)}", self.routers.gateway_id, request.path.decode())
-        answer = Answer(response, request.path, response_headers(request, record), record)
-        if self.tracing is not None:
-            record.trace = self.tracing.begin(request.headers, record)
-            record.trace_id = record.trace.trace_id
-        elif b"traceparent" in request.headers:
-            record.trace_id = trace_id_in(request.headers)
+        answer = self._answer(request, response)
+        record = answer.record
         try:
             tenant = self._tenant(request)
         except GatewayError as error:
             answer.fail(error, self._challenge(error))
             self._end(record, response)
             return
-        record.tenant, record.priority = tenant.name, tenant.priority
-        record.stages.enter(READ)
-        task = asyncio.get_running_loop().create_task(self._infer(request, response, tenant, answer))
+        self._run(self._infer(request, tenant, answer))
+
+    def ask_engine(
+        self, request: ClientRequest, document: dict[str, Any], tenant: Tenant, recipient: Recipient, origin: Origin
+    ) -> tuple[RequestRecord, asyncio.Task[None]]:
+        """A recipe asks, for its client."""
+        answer = self._answer(request, recipient)
+        answer.record.recipe, answer.record.part_of = origin.recipe, origin.request_id
+        return answer.record, self._run(self._infer(request, tenant, answer, document))
+
+    def _answer(self, request: ClientRequest, recipient: Recipient) -> Answer:
+        """An answer to come, with a new record."""
+        record = RequestRecord(f"req-{secrets.token_hex(12)}", self.routers.gateway_id, request.path.decode())
+        if self.tracing is not None:
+            record.trace = self.tracing.begin(request.headers, record)
+            record.trace_id = record.trace.trace_id
+        elif b"traceparent" in request.headers:
+            record.trace_id = trace_id_in(request.headers)
+        return Answer(recipient, request.path, response_headers(request, record), record)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _tell(self, request: ClientRequest, response: Response) -> None:
         """Whatever is no inference."""
@@ -175,10 +193,19 @@ class GatewayApp:
         self.key_errors[error.code] += 1
         return AUTHENTICATE
 
-    async def _infer(self, request: ClientRequest, response: Response, tenant: Tenant, answer: Answer) -> None:
-        record = answer.record
+    async def _infer(
+        self, request: ClientRequest, tenant: Tenant, answer: Answer, own: dict[str, Any] | None = None
+    ) -> None:
+        """`own`: what the gateway itself asks, instead of a client's body."""
+        record, response = answer.record, answer.response
+        record.tenant, record.priority = tenant.name, tenant.priority
+        record.stages.enter(READ)
         try:
-            asked = await self._reader.read(request.path, request.body, self.door.cache_salt(tenant))
+            salt = self.door.cache_salt(tenant)
+            if own is None:
+                asked = await self._reader.read(request.path, request.body, salt)
+            else:
+                asked = self._reader.own(request.path, own, salt)
             request.body = b""
             record.stream = asked.stream
             card = self._card(asked.model, tenant)
@@ -194,7 +221,7 @@ class GatewayApp:
         finally:
             self._end(record, response)
 
-    def _end(self, record: RequestRecord, response: Response) -> None:
+    def _end(self, record: RequestRecord, response: Recipient) -> None:
         record.stages.end()
         record.status = response.status
         for observe in (*self.observers, self.tracing.ended) if self.tracing is not None else self.observers:

@@ -1,6 +1,7 @@
 """Step 1 as a whole: from the bytes of a body to a request, with the media that it names fetched."""
 
 from collections.abc import Callable
+from typing import Any
 
 from deployments.gateway.media import MediaFetcher
 from deployments.gateway.request import InferenceRequest, inference_request, read_document
@@ -21,4 +22,8 @@ class RequestReader:
         document, remote = read_document(path, body, self._settings())
         if remote:
             await self._fetcher.put_in_place(remote)
+        return inference_request(path, document, cache_salt)
+
+    def own(self, path: bytes, document: dict[str, Any], cache_salt: str | None) -> InferenceRequest:
+        """Of a document that the gateway itself has written: it is not checked as one of a client's is."""
         return inference_request(path, document, cache_salt)
