@@ -8,6 +8,7 @@ from deployments.gateway.stream_count import DeltaCount, StreamCount
 from deployments.gateway.usage import Usage, UsageStripper, UsageWanted, read_usage
 
 TAIL_BYTES = 16 * 1024
+HEAD_BYTES = 1024
 USAGE = b'"usage":{'
 DONE = b"data: [DONE]"
 
@@ -39,6 +40,7 @@ class AnswerTap:
         self._comment = comment
         self._saw_token = False
         self._tail = b""
+        self._head = b""
         self._usage: tuple[bytes, Usage | None] = b"", None
 
     def event_data(self, data: bytes) -> bytes:
@@ -70,12 +72,14 @@ class AnswerTap:
         return self._count.spent()
 
     def whole_data(self, data: bytes) -> None:
-        """Of an answer that is one document."""
+        """Of an answer that is one document, which says its usage last, or, if it is of tokens by id, first."""
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + data)[:HEAD_BYTES]
         self._tail = (self._tail + data)[-TAIL_BYTES:]
 
     def usage(self) -> Usage | None:
         if self._usage[0] is not self._tail:
-            self._usage = self._tail, read_usage(self._tail)
+            self._usage = self._tail, read_usage(self._tail) or read_usage(self._head)
         return self._usage[1]
 
     def last_headers(self) -> Headers:

@@ -9,10 +9,11 @@ from deployments.gateway.body_rules.content import MediaReference
 from deployments.gateway.body_rules.rules import check_body
 from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
-from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
+from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks, token_blocks
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.output_bound import output_at_most, prompts_in
 from deployments.gateway.usage import UsageWanted, asking_for_usage
+from engine.guard import TOKENS_ROUTE
 
 STATEFUL_FIELDS = {
     "previous_response_id": "send the whole conversation in 'input'",
@@ -70,7 +71,8 @@ def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | N
     salt: bytes = model.encode("utf-8", "replace")
     if cache_salt is not None:
         salt += b"\0" + cache_salt.encode()
-    prompt = prompt_blocks(document, salt)
+    is_tokens = path == TOKENS_ROUTE
+    prompt = token_blocks(document["token_ids"], salt) if is_tokens else prompt_blocks(document, salt)
     if cache_salt is not None and path in SALTED_ROUTES:
         document["cache_salt"] = cache_salt
     body, wanted = asking_for_usage(path, orjson.dumps(document), document)
