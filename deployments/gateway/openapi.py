@@ -94,7 +94,8 @@ def recipes() -> dict[str, Any]:
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "pattern": NAME}}
     one = {"parameters": [name], "get": {"responses": responses("application/json")}}
     shown = {f"/v1/recipes/{ready.recipe.name}": recipe(ready.recipe) for ready in shipped().values()}
-    return {RECIPE: {**one, "post": recipe_call({"type": "object"}, "text/event-stream")}, **dict(sorted(shown.items()))}
+    any_of_them = {**one, "post": recipe_call({"type": "object"}, "text/event-stream")}
+    return {RECIPE: any_of_them, **dict(sorted(shown.items()))}
 
 
 def recipe(known: Recipe) -> dict[str, Any]:
