@@ -15,8 +15,8 @@ LONGEST_NAME_SHOWN = 64
 
 
 def checked(given: Any, fields: Sequence[InputField]) -> dict[str, Any]:
-    """A value for each of `fields`; None, or an empty list, for what was left out without a default. Labels are sorted: a
-    prompt that has them shall not depend on their order.
+    """A value for each of `fields`; None, or an empty list, for what was left out without a default. Labels are sorted:
+    a prompt that has them shall not depend on their order.
 
     Raises:
         GatewayError: 400, which field is wrong or missing, or which is not one, with the nearest name.
