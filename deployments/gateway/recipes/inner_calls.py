@@ -1,6 +1,7 @@
 """What a recipe asks of engines, on the path of every other request: limits, queue, routing, usage, record."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,25 +24,35 @@ class Origin:
     recipe: str
 
 
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """`headers` of its answer say where it went and why, if the client wants to know."""
+
+    record: RequestRecord
+    headers: Headers
+
+
 class Engines(Protocol):
     """The gateway, as a recipe sees it."""
 
     def ask_engine(
         self, request: ClientRequest, document: dict[str, Any], tenant: Tenant, recipient: Recipient, origin: Origin
     ) -> tuple[RequestRecord, asyncio.Task[None]]:
-        """The task ends with the answer and raises nothing: what goes wrong, the recipient has."""
+        """The task ends with the answer and raises nothing: what goes wrong, the recipient has. What goes to the client
+        itself has the id that it knows the recipe's call by.
+        """
 
 
 class InnerCalls:
     """Of one recipe call, for one tenant. Any number of `ask` may be awaited together; as many run at once as the
     tenant may have requests, 32 at most. Each is charged to the tenant as a plain request is.
 
-    `records`: of the calls that have ended, in the order in which they did.
+    `headers`: of the client's request. `ended`: the calls that have, in the order in which they did.
     """
 
-    def __init__(self, engines: Engines, request: ClientRequest, tenant: Tenant, origin: Origin) -> None:
+    def __init__(self, engines: Engines, headers: Mapping[bytes, bytes], tenant: Tenant, origin: Origin) -> None:
         self._engines = engines
-        self._headers = request.headers
+        self._headers = dict(headers)
         self._tenant = tenant
         self._origin = origin
         allowed = tenant.limits.concurrent_requests
@@ -49,7 +60,7 @@ class InnerCalls:
         self._open: set[InnerReply] = set()
         self._client_left = False
         self.rate_headers: Headers = []
-        self.records: list[RequestRecord] = []
+        self.ended: list[EndedCall] = []
 
     async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
         """The engine's whole JSON answer. Whoever cancels this stops the engine's work, too.
@@ -71,7 +82,7 @@ class InnerCalls:
         """The answer goes to the client as it comes; what goes wrong with it, too."""
         record, task = self._begin(path, document, recipient)
         await task
-        self.records.append(record)
+        self.ended.append(EndedCall(record, []))
 
     def leave(self) -> None:
         """The client has left: what runs for it is stopped, and nothing more is asked."""
@@ -89,7 +100,7 @@ class InnerCalls:
             raise
         finally:
             self._open.discard(reply)
-        self.records.append(record)
+        self.ended.append(EndedCall(record, reply.headers))
 
     def _begin(
         self, path: bytes, document: dict[str, Any], recipient: Recipient

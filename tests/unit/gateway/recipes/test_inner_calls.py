@@ -24,8 +24,7 @@ ANSWER = unary(b'{"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":6
 
 
 def calls_of(stand: Stand, tenant: Tenant = ANYONE) -> InnerCalls:
-    request = ClientRequest(b"POST", b"/v1/recipes/answer", {}, b"", keep_alive=True, is_http_1_1=True)
-    return InnerCalls(stand.gateway.app, request, tenant, Origin("req-outer", "answer"))
+    return InnerCalls(stand.gateway.app, {}, tenant, Origin("req-outer", "answer"))
 
 
 Opened = tuple[Stand, ScriptedEngine]
@@ -54,7 +53,7 @@ async def test_a_call_is_recorded_and_found_by_the_id_that_the_client_knows(open
     stand, _ = await opened(ANSWER)
     calls = calls_of(stand)
     await calls.ask(CHAT, dict(ASKED))
-    (record,) = calls.records
+    record = calls.ended[0].record
     assert (record.recipe, record.part_of, record.outcome) == ("answer", "req-outer", "completed")
     assert (record.prompt_tokens, record.output_tokens) == (40, 6)
     found = stand.gateway.app.recent.find("req-outer")
@@ -140,11 +139,10 @@ class CountingEngines:
 @pytest.mark.parametrize(("limit", "expected"), [(None, 32), (2, 2), (100, 32)])
 async def test_as_many_run_at_once_as_the_tenant_may_have_requests(limit: int | None, expected: int) -> None:
     engines, tenant = CountingEngines(), Tenant("acme", Limits(concurrent_requests=limit))
-    request = ClientRequest(b"POST", b"/v1/recipes/answer", {}, b"", keep_alive=True, is_http_1_1=True)
-    calls = InnerCalls(engines, request, tenant, Origin("req-outer", "answer"))
+    calls = InnerCalls(engines, {}, tenant, Origin("req-outer", "answer"))
     await asyncio.gather(*(calls.ask(CHAT, dict(ASKED)) for _ in range(40)))
     assert engines.most == expected
-    assert len(calls.records) == 40
+    assert len(calls.ended) == 40
 
 
 async def test_tenants_do_not_share_what_engines_have_cached(opened: Open) -> None:
