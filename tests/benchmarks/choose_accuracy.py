@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.gateway.recipes.choose import Tokens, normalised
+from deployments.gateway.recipes.choose import Point, Tokens, normalised
 from deployments.gateway.recipes.chooser import Chooser, Messages
 from deployments.gateway.recipes.explain import Render
-from deployments.gateway.recipes.label_reads import Point, Spelling, begun_answer, read_points, spell, tokens_of
+from deployments.gateway.recipes.label_reads import Spelling, begun_answer, read_points, spell, tokens_of
 from tests.benchmarks.reading_stand import ReadingStand, reading_stand
-from tests.sets.sets import POLAR, Sentence, asking, labelled, question, read
+from tests.sets.sets import ASPECT, POLAR, Sentence, asking, labelled, question, read
 
 CHAT = b"/v1/chat/completions"
 AT_ONCE = 16
@@ -36,7 +36,7 @@ LONGER_SENTENCES = 105
 @dataclass(frozen=True, slots=True)
 class Task:
     name: str
-    aspect: str
+    recipe: str
     labels: tuple[str, ...]
     sentences: Sequence[Sentence]
 
@@ -47,14 +47,14 @@ def tasks() -> list[Task]:
     return [
         Task("sentiment of two", "sentiment", POLAR, labelled({label: sentiment[label] for label in POLAR})),
         Task("sentiment of three", "sentiment", three, labelled(sentiment)),
-        Task("topic of five", "topic", five, labelled(topic)),
+        Task("topic of five", "classify", five, labelled(topic)),
         Task("sentiment of three, fresh", "sentiment", three, labelled(fresh["sentiment"])),
-        Task("topic of five, fresh", "topic", five, labelled(fresh["topic"])),
+        Task("topic of five, fresh", "classify", five, labelled(fresh["topic"])),
     ]
 
 
 async def choices(stand: ReadingStand, task: Task) -> list[dict[str, Any]]:
-    chooser, render, room = Chooser(lambda _: 1), asking(task.aspect), asyncio.Semaphore(AT_ONCE)
+    chooser, render, room = Chooser(lambda _: 1), asking(task.recipe), asyncio.Semaphore(AT_ONCE)
     await chooser.choose(stand.calls(), question(render, stand.model, "-", task.labels))
 
     async def one(sentence: Sentence) -> dict[str, Any]:
@@ -75,7 +75,7 @@ async def choices(stand: ReadingStand, task: Task) -> list[dict[str, Any]]:
 def wordings(task: Task, render: Render, text: str) -> dict[str, Messages]:
     """By which a model is asked to write a label: plainly, as applications do, and with the recipe's own beginning."""
     labels = ", ".join(task.labels[:-1]) + f" or {task.labels[-1]}"
-    plain = f"What is the {task.aspect} of this text: {labels}? Answer with one word.\n\nText: {text}"
+    plain = f"What is the {ASPECT[task.recipe]} of this text: {labels}? Answer with one word.\n\nText: {text}"
     return {"asked": [{"role": "user", "content": plain}], "begun": render(text)}
 
 
@@ -95,7 +95,7 @@ async def in_words(stand: ReadingStand, messages: Messages) -> str:
 
 async def longer_labels(stand: ReadingStand) -> list[dict[str, Any]]:
     """Labels of several tokens: ways where they part, as `choose` does it, beside the likelihood of the whole label."""
-    render, room = asking("topic"), asyncio.Semaphore(4)
+    render, room = asking("classify"), asyncio.Semaphore(4)
     messages = render("")
     spelling = await spell(stand.calls(), stand.model, begun_answer(messages), list(LONGER.values()))
     chooser, every = Chooser(lambda _: 1), every_point(spelling.tokens)

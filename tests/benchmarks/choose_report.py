@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,8 +33,8 @@ def accuracy(task: Mapping[str, Any], way: str) -> float:
     """`way`: one of WAYS, or of asking in words."""
     answers = task["answers"]
     if way in WAYS:
-        return sum(best(answer[way]) == answer["label"] for answer in answers) / len(answers)
-    return sum(label_in(answer[way], task["labels"]) == answer["label"] for answer in answers) / len(answers)
+        return share_right(answers, way)
+    return statistics.fmean(label_in(answer[way], task["labels"]) == answer["label"] for answer in answers)
 
 
 def calibration_error(answers: Sequence[Mapping[str, Any]], way: str) -> float:
@@ -53,11 +54,11 @@ def binned(answers: Sequence[Mapping[str, Any]], way: str) -> list[list[Mapping[
 
 
 def confidence(answers: Sequence[Mapping[str, Any]], way: str) -> float:
-    return sum(max(answer[way].values()) for answer in answers) / len(answers)
+    return statistics.fmean(max(answer[way].values()) for answer in answers)
 
 
 def share_right(answers: Sequence[Mapping[str, Any]], way: str) -> float:
-    return sum(best(answer[way]) == answer["label"] for answer in answers) / len(answers)
+    return statistics.fmean(best(answer[way]) == answer["label"] for answer in answers)
 
 
 def table(document: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ class Race:
     def __init__(self, stand: ReadingStand) -> None:
         self._stand = stand
         self._chooser = Chooser(lambda _: 1)
-        self._render = asking("topic")
+        self._render = asking("classify")
         self._labels = tuple(read("topic"))
         self._all = [sentence.text for sentence in labelled(read("topic"))]
         self._source = Random(0)

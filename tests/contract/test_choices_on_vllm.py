@@ -87,17 +87,17 @@ def test_labels_are_spelled_after_the_answers_beginning_and_one_may_begin_anothe
 
 
 def test_plain_cases_are_chosen_rightly(runner: asyncio.Runner, stand: ReadingStand) -> None:
-    async def right(aspect: str, labels: tuple[str, ...], step: int) -> float:
-        chooser, render = Chooser(lambda _: 1), asking(aspect)
-        sentences = [sentence for sentence in labelled(read(aspect)) if sentence.label in labels][::step]
+    async def right(recipe: str, name: str, labels: tuple[str, ...], step: int) -> float:
+        chooser, render = Chooser(lambda _: 1), asking(recipe)
+        sentences = [sentence for sentence in labelled(read(name)) if sentence.label in labels][::step]
         chosen = [
             (await chooser.choose(stand.calls(), question(render, stand.model, sentence.text, labels))).label
             for sentence in sentences
         ]
         return sum(a == b.label for a, b in zip(chosen, sentences, strict=True)) / len(sentences)
 
-    assert runner.run(right("sentiment", POLAR, 10)) >= 0.9
-    assert runner.run(right("topic", tuple(read("topic")), 10)) >= 0.8
+    assert runner.run(right("sentiment", "sentiment", POLAR, 10)) >= 0.9
+    assert runner.run(right("classify", "topic", tuple(read("topic")), 10)) >= 0.8
 
 
 def test_the_sentence_that_decides_comes_first(runner: asyncio.Runner, stand: ReadingStand) -> None:

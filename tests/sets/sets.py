@@ -15,6 +15,7 @@ from deployments.gateway.recipes.explain import Render
 FOLDER = Path(__file__).parent
 POLAR = ("negative", "positive")
 TENANT = "tests"
+ASPECT = {"sentiment": "sentiment", "classify": "topic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,9 @@ def planted() -> Iterator[Planted]:
                 number += 1
 
 
-def asking(aspect: str) -> Render:
-    """The wording of the recipes `sentiment` and `classify`."""
+def asking(recipe: str) -> Render:
+    """The wording of the recipe `sentiment`, or of `classify` by topic."""
+    aspect = ASPECT[recipe]
 
     def render(text: str) -> list[dict[str, str]]:
         return [
