@@ -62,10 +62,10 @@ def share_right(answers: Sequence[Mapping[str, Any]], way: str) -> float:
 
 
 def table(document: Mapping[str, Any]) -> str:
-    rows = ["| | sentences | asked in words | answer begun | uncalibrated | calibrated | ECE before | ECE after |"]
-    rows.append("|---|---|---|---|---|---|---|---|")
+    rows = ["| | sentences | asked in words | uncalibrated | calibrated | ECE before | ECE after |"]
+    rows.append("|---|---|---|---|---|---|---|")
     for name, task in document["tasks"].items():
-        shares = [f"{100 * accuracy(task, way):.1f} %" for way in ("asked", "begun", "uncalibrated", "calibrated")]
+        shares = [f"{100 * accuracy(task, way):.1f} %" for way in ("asked", "uncalibrated", "calibrated")]
         errors = [f"{calibration_error(task['answers'], way):.3f}" for way in ("uncalibrated", "calibrated")]
         rows.append(f"| {name} | {len(task['answers'])} | {' | '.join([*shares, *errors])} |")
     return "\n".join(rows)
