@@ -101,7 +101,7 @@ class GatewayApp:
             self.spending,
             self.tally,
         )
-        self.recipes = RecipeRoutes(self, settings, self._models, self._context_tokens)
+        self.recipes = RecipeRoutes(self, settings, self._models, self._context_tokens, self._version)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
         self._readiness = Readiness()
@@ -299,6 +299,10 @@ class GatewayApp:
     def _context_tokens(self, model: str) -> int | None:
         replicas, card = self._replicas.of(model), self._catalogue.get(model)
         return min((one.max_model_len for one in replicas), default=card.max_model_len if card is not None else None)
+
+    def _version(self, model: str) -> frozenset[str]:
+        """Of what serves it: its replicas."""
+        return frozenset(replica.replica_id for replica in self._replicas.of(model))
 
     def _model_object(self, card: ModelCard) -> dict[str, object]:
         replicas = self._replicas.of(card.name)

@@ -1,6 +1,6 @@
 """How often a choice is right, calibrated, as the model has it, and asked for in words: the default model on real vLLM.
 
-`python -m tests.benchmarks.choose_accuracy [--json FILE] [--only TASK]`: about ten minutes on two cores. Every answer is kept.
+`python -m tests.benchmarks.choose_accuracy [--json FILE] [--only TASK]`: some ten minutes on two cores.
 """
 
 import argparse

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cluster.run_folder import store_folder
 from deployments.gateway.catalogue import Catalogue, ModelCard
+from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.inner_calls import InnerCalls, Origin
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.server import Gateway
@@ -35,7 +36,8 @@ class ReadingStand:
 
     def calls(self) -> InnerCalls:
         """Of one recipe call."""
-        return InnerCalls(self.gateway.app, {}, ANYONE, Origin("req-benchmark", "benchmark"))
+        request = ClientRequest(b"POST", b"/v1/recipes/benchmark", {}, b"", keep_alive=True, is_http_1_1=True)
+        return InnerCalls(self.gateway.app, request, ANYONE, Origin("req-benchmark", "benchmark"))
 
 
 @asynccontextmanager

@@ -8,10 +8,11 @@ from deployments.gateway.errors import GatewayError, engine_error
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """`more`: further fields of the document that the client gets."""
+    """`more`: further fields of the document that the client gets. `explanation`: if it was wanted."""
 
     output: Any
     more: dict[str, Any] = field(default_factory=dict)
+    explanation: dict[str, Any] | None = None
 
 
 def text_of(answer: dict[str, Any]) -> tuple[str, str]:

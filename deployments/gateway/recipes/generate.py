@@ -1,6 +1,8 @@
 """`generate`: text, whole or as it comes."""
 
+from deployments.gateway.errors import bad_request
 from deployments.gateway.recipes.decoded import Decoded, text_of
+from deployments.gateway.recipes.explained import explained
 from deployments.gateway.recipes.inner_calls import InnerCalls
 from deployments.gateway.recipes.long_text import Messages, fitting
 from deployments.gateway.recipes.recipe_call import RecipeCall
@@ -16,9 +18,13 @@ async def generate(calls: InnerCalls, call: RecipeCall, context_tokens: int | No
         GatewayError: as of a plain request; 400, a text that is too long.
     """
     messages, pieces = await fitting(calls, call, context_tokens, say=lambda words: None)
+    if pieces and call.explain is not None:
+        raise bad_request(
+            "'explain' needs the text in one piece, and it is longer than the model's context.", "explain"
+        )
     text, reason = text_of(await calls.ask(CHAT, call.chat(messages)))
     more = {"pieces": pieces} if call.recipe.long_text is not None else {}
-    return Decoded(text.strip(), {"finish_reason": reason, **more})
+    return Decoded(text.strip(), {"finish_reason": reason, **more}, await explained(calls, call, text))
 
 
 async def stream(calls: InnerCalls, call: RecipeCall, messages: Messages, recipient: Recipient) -> None:

@@ -1,7 +1,6 @@
 """What a recipe asks of engines, on the path of every other request: limits, queue, routing, usage, record."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,12 +46,12 @@ class InnerCalls:
     """Of one recipe call, for one tenant. Any number of `ask` may be awaited together; as many run at once as the
     tenant may have requests, 32 at most. Each is charged to the tenant as a plain request is.
 
-    `headers`: of the client's request. `ended`: the calls that have, in the order in which they did.
+    `request`: the client's, whose headers hold for all. `ended`: the calls that have, in the order in which they did.
     """
 
-    def __init__(self, engines: Engines, headers: Mapping[bytes, bytes], tenant: Tenant, origin: Origin) -> None:
+    def __init__(self, engines: Engines, request: ClientRequest, tenant: Tenant, origin: Origin) -> None:
         self._engines = engines
-        self._headers = dict(headers)
+        self._headers = request.headers
         self._tenant = tenant
         self._origin = origin
         allowed = tenant.limits.concurrent_requests
@@ -61,6 +60,10 @@ class InnerCalls:
         self._client_left = False
         self.rate_headers: Headers = []
         self.ended: list[EndedCall] = []
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        return [call.record for call in self.ended]
 
     async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
         """The engine's whole JSON answer. Whoever cancels this stops the engine's work, too.

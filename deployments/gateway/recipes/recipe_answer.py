@@ -23,6 +23,7 @@ def answer_document(
         "model": call.model,
         "output": decoded.output,
         **decoded.more,
+        **({"explanation": decoded.explanation} if decoded.explanation is not None else {}),
         "usage": usage(ended),
         "calls": [receipt(one) if explains else one.record.request_id for one in ended],
     }

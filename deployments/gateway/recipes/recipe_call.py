@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
@@ -11,12 +11,39 @@ from deployments.gateway.body_rules.shape import DEEPEST, is_too_deep
 from deployments.gateway.body_rules.values import FLAG, Value, number, text, whole
 from deployments.gateway.errors import GatewayError, bad_request
 from deployments.gateway.recipes.inputs import LONGEST_NAME_SHOWN, checked
+from deployments.gateway.recipes.occlusion import Unit
 from deployments.gateway.recipes.recipe import Recipe
 from deployments.gateway.recipes.recipe_file import Prompt, ReadyRecipe
 
 INT64 = 2**63 - 1
 INPUTS = Value(lambda value: None, {"type": "object"})
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+
+def explain_problem(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return None
+    fits = isinstance(value, dict) and value.keys() <= {"input", "unit"}
+    if not fits or not isinstance(value.get("input", ""), str) or value.get("unit", UNITS[0]) not in UNITS:
+        return f"must be true or false, or an object with 'input' (a text's name) and 'unit' ({', '.join(UNITS)})"
+    return None
+
+
+EXPLAIN = Value(
+    explain_problem,
+    {
+        "anyOf": [
+            {"type": "boolean"},
+            {
+                "type": "object",
+                "properties": {"input": {"type": "string"}, "unit": {"enum": list(UNITS)}},
+                "additionalProperties": False,
+            },
+        ]
+    },
+)
 FIELDS: dict[str, Value] = {
+    "explain": EXPLAIN,
     "inputs": INPUTS,
     "model": text(200),
     "stream": FLAG,
@@ -27,9 +54,17 @@ FIELDS: dict[str, Value] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Explain:
+    """What is explained; None: as it suits the call."""
+
+    input: str | None = None
+    unit: Unit | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RecipeCall:
     """`values`: of every input; None where nothing was given. `max_tokens` of the answer; `sampling`: what else engines
-    are told. `most_chars` of a prompt.
+    are told. `most_chars` of a prompt. `explain`: None if the caller does not want to know why.
     """
 
     ready: ReadyRecipe
@@ -39,6 +74,7 @@ class RecipeCall:
     max_tokens: int
     sampling: Mapping[str, Any]
     most_chars: int
+    explain: Explain | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -118,7 +154,19 @@ def call_of(
     sampling = {"temperature": recipe.defaults.temperature if temperature is None else temperature}
     if document.get("seed") is not None:
         sampling["seed"] = document["seed"]
-    return RecipeCall(ready, model, values, stream, max_tokens, sampling, most_chars)
+    return RecipeCall(ready, model, values, stream, max_tokens, sampling, most_chars, explain_of(document))
+
+
+def explain_of(document: dict[str, Any]) -> Explain | None:
+    """Raises:
+    GatewayError: 400, a stream cannot be explained.
+    """
+    wanted = document.get("explain")
+    if wanted is None or wanted is False:
+        return None
+    if document.get("stream"):
+        raise bad_request("'explain' is told with a whole answer; leave 'stream' out.", "explain")
+    return Explain(**wanted) if isinstance(wanted, dict) else Explain()
 
 
 def model_for(asked: str | None, recipe: Recipe, of_all_recipes: str | None, there_are: Collection[str]) -> str:

@@ -1,13 +1,15 @@
 """`GET /v1/recipes`, `GET` and `POST /v1/recipes/{name}`: which recipes there are, and one of them used."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from deployments.gateway.answer import Answer
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.http_server import ClientRequest
+from deployments.gateway.recipes.chooser import Chooser
+from deployments.gateway.recipes.chosen import chosen
 from deployments.gateway.recipes.decoded import Decoded
 from deployments.gateway.recipes.generate import generate, stream
 from deployments.gateway.recipes.inner_calls import Engines, InnerCalls, Origin
@@ -29,7 +31,9 @@ EXPLAIN_HEADER = b"x-baryon-explain"
 
 
 class RecipeRoutes:
-    """`models`: names of those that a tenant may use. `context_tokens` of a model, as far as known."""
+    """`models`: names of those that a tenant may use. `context_tokens` of a model, as far as known; `version`: of what
+    serves it now.
+    """
 
     def __init__(
         self,
@@ -37,11 +41,13 @@ class RecipeRoutes:
         settings: Callable[[], GatewaySettings],
         models: Callable[[Tenant], list[str]],
         context_tokens: Callable[[str], int | None],
+        version: Callable[[str], Hashable],
     ) -> None:
         self._engines = engines
         self._settings = settings
         self._models = models
         self._context_tokens = context_tokens
+        self._chooser = Chooser(version)
         self.shelf = Shelf(lambda: settings().recipes_folder)
 
     def tell(self, path: bytes) -> dict[str, Any]:
@@ -64,8 +70,9 @@ class RecipeRoutes:
         call = self._read(request, tenant)
         record.path, record.recipe = f"/v1/recipes/{call.recipe.name}", call.recipe.name
         record.stream = call.stream
-        headers = request.headers if record.trace is None else {**request.headers, **record.trace.below()}
-        calls = InnerCalls(self._engines, headers, tenant, Origin(record.request_id, call.recipe.name))
+        if record.trace is not None:
+            request.headers |= record.trace.below()
+        calls = InnerCalls(self._engines, request, tenant, Origin(record.request_id, call.recipe.name))
         response.on_gone = calls.leave
         record.stages.enter(ENGINE)
         try:
@@ -73,7 +80,7 @@ class RecipeRoutes:
                 await self._stream(calls, call, answer)
                 return
             async with time_for(call):
-                decoded = await self._decode(calls, call)
+                decoded = await self._decode(calls, call, tenant)
         finally:
             calls.leave()
             response.on_gone = None
@@ -84,10 +91,14 @@ class RecipeRoutes:
         explains = request.headers.get(EXPLAIN_HEADER) == b"1"
         answer.tell(answer_document(record.request_id, call, decoded, calls.ended, explains=explains))
 
-    async def _decode(self, calls: InnerCalls, call: RecipeCall) -> Decoded:
-        if call.recipe.output.kind == "json":
-            return await structured(calls, call)
-        return await generate(calls, call, self._context_tokens(call.model))
+    async def _decode(self, calls: InnerCalls, call: RecipeCall, tenant: Tenant) -> Decoded:
+        match call.recipe.output.kind:
+            case "json":
+                return await structured(calls, call)
+            case "choose":
+                return await chosen(self._chooser, calls, call, tenant.name)
+            case "generate":
+                return await generate(calls, call, self._context_tokens(call.model))
 
     async def _stream(self, calls: InnerCalls, call: RecipeCall, answer: Answer) -> None:
         async with time_for(call):

@@ -6,6 +6,7 @@ import orjson
 
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.recipes.decoded import Decoded, cut_off, text_of
+from deployments.gateway.recipes.explained import explained
 from deployments.gateway.recipes.inner_calls import InnerCalls
 from deployments.gateway.recipes.json_schema import mismatch
 from deployments.gateway.recipes.recipe_call import RecipeCall
@@ -23,7 +24,8 @@ async def structured(calls: InnerCalls, call: RecipeCall) -> Decoded:
     held = {"type": "json_schema", "json_schema": {"name": call.recipe.name, "schema": schema}}
     asked = {**call.chat(call.messages(call.ready.prompt)), "response_format": held}
     text, reason = text_of(await calls.ask(CHAT, asked))
-    return Decoded(document_of(text, reason, schema, call.max_tokens))
+    document = document_of(text, reason, schema, call.max_tokens)
+    return Decoded(document, explanation=await explained(calls, call, text))
 
 
 def schema_of(call: RecipeCall) -> dict[str, Any]:

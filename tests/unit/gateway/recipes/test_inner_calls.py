@@ -20,11 +20,12 @@ from tests.unit.gateway.scripted_engine import Exchange, ScriptedEngine, hang_up
 
 CHAT = b"/v1/chat/completions"
 ASKED = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+OUTER = ClientRequest(b"POST", b"/v1/recipes/answer", {}, b"", keep_alive=True, is_http_1_1=True)
 ANSWER = unary(b'{"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":6}}')
 
 
 def calls_of(stand: Stand, tenant: Tenant = ANYONE) -> InnerCalls:
-    return InnerCalls(stand.gateway.app, {}, tenant, Origin("req-outer", "answer"))
+    return InnerCalls(stand.gateway.app, OUTER, tenant, Origin("req-outer", "answer"))
 
 
 Opened = tuple[Stand, ScriptedEngine]
@@ -139,7 +140,7 @@ class CountingEngines:
 @pytest.mark.parametrize(("limit", "expected"), [(None, 32), (2, 2), (100, 32)])
 async def test_as_many_run_at_once_as_the_tenant_may_have_requests(limit: int | None, expected: int) -> None:
     engines, tenant = CountingEngines(), Tenant("acme", Limits(concurrent_requests=limit))
-    calls = InnerCalls(engines, {}, tenant, Origin("req-outer", "answer"))
+    calls = InnerCalls(engines, OUTER, tenant, Origin("req-outer", "answer"))
     await asyncio.gather(*(calls.ask(CHAT, dict(ASKED)) for _ in range(40)))
     assert engines.most == expected
     assert len(calls.ended) == 40

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from deployments.gateway.catalogue import Catalogue, ModelCard
+from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.chooser import Chooser, Question
 from deployments.gateway.recipes.explain import explain_choice, explain_text
 from deployments.gateway.recipes.inner_calls import InnerCalls, Origin
@@ -44,15 +45,15 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 def calls(gateway: Gateway) -> InnerCalls:
-    return InnerCalls(gateway.app, {}, ANYONE, Origin("req-outer", "classify"))
+    request = ClientRequest(b"POST", b"/v1/recipes/classify", {}, b"", keep_alive=True, is_http_1_1=True)
+    return InnerCalls(gateway.app, request, ANYONE, Origin("req-outer", "classify"))
 
 
 async def test_a_choice_is_made_and_every_token_of_it_recorded(calls: InnerCalls) -> None:
     question = Question("t", MODEL, render("The train to Rome"), LABELS, (render(""),))
     choice = await Chooser(lambda _: 1).choose(calls, question)
     assert sum(choice.probabilities.values()) == pytest.approx(1, abs=1e-6)
-    records = [ended.record for ended in calls.ended]
-    reads = [record for record in records if record.path == "/inference/v1/generate"]
+    reads = [record for record in calls.records if record.path == "/inference/v1/generate"]
     assert len(reads) == choice.cost.reads
     assert all(record.outcome == "completed" for record in reads)
     assert sum(record.prompt_tokens for record in reads) == choice.cost.prompt_tokens
