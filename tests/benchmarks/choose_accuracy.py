@@ -9,7 +9,7 @@ import json
 import math
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.sets.sets import ASPECT, POLAR, Sentence, asking, labelled, question,
 CHAT = b"/v1/chat/completions"
 AT_ONCE = 16
 MOST_WORDS_TOKENS = 12
+NOTHING_SAID = ("", "[MASK]", "N/A", "...", "text")
 OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "choose.json"
 LONGER = {
     "sports": "sports and games",
@@ -71,6 +72,11 @@ async def choices(stand: ReadingStand, task: Task) -> list[dict[str, Any]]:
         }
 
     return await asyncio.gather(*map(one, task.sentences))
+
+
+async def uncalibrated(stand: ReadingStand, task: Task, text: str) -> dict[str, float]:
+    asked = replace(question(asking(task.recipe), stand.model, text, task.labels), blanks=())
+    return dict((await Chooser(lambda _: 1).choose(stand.calls(), asked)).uncalibrated)
 
 
 def in_words_of(task: Task, text: str) -> Messages:
@@ -144,7 +150,9 @@ async def measure(wanted: Collection[str], before: dict[str, Any]) -> dict[str, 
             found["model"] = stand.model
             for task in tasks():
                 if not wanted or task.name in wanted:
-                    found["tasks"][task.name] = {"labels": task.labels, "answers": await choices(stand, task)}
+                    nothing = {text: await uncalibrated(stand, task, text) for text in NOTHING_SAID}
+                    answers = await choices(stand, task)
+                    found["tasks"][task.name] = {"labels": task.labels, "nothing": nothing, "answers": answers}
                     print(task.name, flush=True)
             if not wanted or LONGER_TASK in wanted:
                 found[LONGER_TASK] = await longer_labels(stand)
