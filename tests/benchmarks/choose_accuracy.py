@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cluster.bench.overhead_run import commit_id
 from deployments.gateway.recipes.choose import Point, Tokens, normalised
 from deployments.gateway.recipes.chooser import Chooser, Messages
 from deployments.gateway.recipes.label_reads import Spelling, begun_answer, read_points, spell, tokens_of
@@ -165,7 +166,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="a task by name; the others stay as they are")
     arguments = parser.parse_args()
     before = json.loads(arguments.json.read_text()) if arguments.only and arguments.json.exists() else {}
-    arguments.json.write_text(json.dumps(asyncio.run(measure(arguments.only, before))) + "\n")
+    found = asyncio.run(measure(arguments.only, before))
+    arguments.json.write_text(json.dumps({**found, "commit": commit_id()}) + "\n")
 
 
 if __name__ == "__main__":

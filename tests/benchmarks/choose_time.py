@@ -6,7 +6,6 @@ own that no cache has; the calibration is there already. Every time is kept.
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cluster.bench.overhead_run import commit_id, write_json
 from deployments.gateway.recipes.chooser import Chooser
 from tests.benchmarks.reading_stand import ReadingStand, reading_stand
 from tests.sets.sets import asking, labelled, question, read
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=OUT)
     arguments = parser.parse_args()
     document = asyncio.run(measure())
-    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    write_json({**document, "commit": commit_id()}, arguments.json)
     for run in document["runs"]:
         print(run["sentences"], "sentences:", [round(ms, 1) for ms in run["medians_ms"]], round(run["ratio"], 3))
 
