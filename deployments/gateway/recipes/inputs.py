@@ -15,8 +15,8 @@ LONGEST_NAME_SHOWN = 64
 
 
 def checked(given: Any, fields: Sequence[InputField]) -> dict[str, Any]:
-    """A value for each of `fields`; None for what was left out and has no default. Labels are sorted: a prompt that has
-    them shall not depend on their order.
+    """A value for each of `fields`; None, or an empty list, for what was left out without a default. Labels are sorted:
+    a prompt that has them shall not depend on their order.
 
     Raises:
         GatewayError: 400, which field is wrong or missing, or which is not one, with the nearest name.
@@ -47,7 +47,7 @@ def value_of(field: InputField, value: Any) -> Any:
         if not field.may_be_left_out:
             about = f": {field.about}" if field.about else ""
             raise bad_request(f"The input '{field.name}' is missing{about}.", where, "missing_required_parameter")
-        return field.default
+        return [] if field.default is None and field.is_list else field.default
     problem = value_problem(field, value)
     if problem:
         raise bad_request(f"The input '{field.name}' {problem}.", where)

@@ -137,7 +137,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _what_is_named_exists(self) -> "Recipe":
-        kinds = {one.name: one.type for one in self.inputs}
+        fields = {one.name: one for one in self.inputs}
         output, long = self.output, self.long_text
         wanted: list[tuple[str, str | None, Kind]] = [
             ("output.schema_from", output.schema_from, "schema"),
@@ -146,8 +146,12 @@ class Recipe(Section):
             *(("output.blank", name, "text") for name in output.blank),
         ]
         for where, name, kind in wanted:
-            if name is not None and kinds.get(name) != kind:
+            if name is None:
+                continue
+            if name not in fields or fields[name].type != kind:
                 raise ValueError(f"{where} names {name!r}, which is not an input of type {kind}")
+            if kind != "text" and not fields[name].required and fields[name].default is None:
+                raise ValueError(f"the input {name!r} is what the output needs: require it, or give it a default")
         if long and output.kind != "generate":
             raise ValueError("long_text belongs to a recipe whose output is of kind generate")
         if self.defaults.max_tokens > self.limits.max_tokens:

@@ -63,8 +63,8 @@ class Explain:
 
 @dataclass(frozen=True, slots=True)
 class RecipeCall:
-    """`values`: of every input; None where nothing was given. `max_tokens` of the answer; `sampling`: what else engines
-    are told. `most_chars` of a prompt. `explain`: None if the caller does not want to know why.
+    """`values`: of every input; None, or an empty list, where nothing was given. `max_tokens` of the answer;
+    `sampling`: what else engines are told. `most_chars` of a prompt. `explain`: if the caller wants to know why.
     """
 
     ready: ReadyRecipe

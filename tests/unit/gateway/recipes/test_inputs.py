@@ -21,7 +21,7 @@ FIELDS = [
     InputField(name="loud", type="flag", required=False),
     InputField(name="form", type="schema", required=False),
 ]
-NOTHING = dict.fromkeys(("context", "examples", "labels", "loud", "form"))
+NOTHING = {"context": None, "examples": [], "labels": [], "loud": None, "form": None}
 
 
 def test_what_is_left_out_is_its_default_or_nothing() -> None:

@@ -1,5 +1,6 @@
 """A recipe's file: each thing that is wrong with one is told with its line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,22 @@ def test_what_is_wrong_is_told_with_its_line(change: tuple[str, str], words: str
         read(text)
     told = next(line for line in str(raised.value).splitlines() if words in line)
     assert told.startswith(f"greet.yaml:{line_of(text, at)}:")
+
+
+def test_labels_that_nobody_has_to_give_need_a_default() -> None:
+    choosing = GREET.replace("{kind: generate}", "{kind: choose, labels_from: times}").replace("texts,", "labels,")
+    with pytest.raises(RecipeError, match="the input 'times' is what the output needs"):
+        read(choosing)
+    assert read(choosing.replace("required: false", "required: false, default: [a, b]"))
+
+
+def test_the_example_in_the_docs_is_a_recipe() -> None:
+    docs = (Path(__file__).parents[4] / "docs" / "recipes.md").read_text()
+    (example,) = re.findall(r"```yaml\n(name: reply.*?)```", docs, re.DOTALL)
+    values = {"message": "Where is it?", "facts": ["it comes on Monday"], "tone": "warm"}
+    system, user = parse(example, "reply.yaml").prompt.render(values, 1000)
+    assert system["content"].splitlines()[1:] == ["- Say that it comes on Monday."]
+    assert user["content"] == "Where is it?"
 
 
 def test_an_alias_is_refused_as_it_could_stand_for_more_than_there_is_memory() -> None:
