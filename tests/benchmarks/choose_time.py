@@ -21,8 +21,8 @@ from tests.sets.sets import asking, labelled, question, read
 CHAT = b"/v1/chat/completions"
 OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "choose_time.json"
 VLLMS_BLOCK_TOKENS = 128
-SENTENCES = (1, 8, 40)
-ROUNDS = 15
+SENTENCES = (1, 12)
+ROUNDS = 12
 
 
 class Race:
