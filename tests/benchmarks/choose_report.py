@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +12,14 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from deployments.gateway.recipes.calibration import calibrated, habit
+from deployments.gateway.recipes.choose import most_likely
+
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks"
 BINS = 10
 WAYS = ("calibrated", "uncalibrated")
 DRAWN = ("sentiment of three", "topic of five")
 COLOURS = {"calibrated": "#1b6ca8", "uncalibrated": "#c96a1b"}
-
-
-def best(chances: Mapping[str, float]) -> str:
-    return max(sorted(chances), key=chances.__getitem__)
 
 
 def label_in(answer: str, labels: Sequence[str]) -> str | None:
@@ -32,8 +32,8 @@ def accuracy(task: Mapping[str, Any], way: str) -> float:
     """`way`: one of WAYS, or of asking in words."""
     answers = task["answers"]
     if way in WAYS:
-        return sum(best(answer[way]) == answer["label"] for answer in answers) / len(answers)
-    return sum(label_in(answer[way], task["labels"]) == answer["label"] for answer in answers) / len(answers)
+        return share_right(answers, way)
+    return statistics.fmean(label_in(answer[way], task["labels"]) == answer["label"] for answer in answers)
 
 
 def calibration_error(answers: Sequence[Mapping[str, Any]], way: str) -> float:
@@ -53,21 +53,36 @@ def binned(answers: Sequence[Mapping[str, Any]], way: str) -> list[list[Mapping[
 
 
 def confidence(answers: Sequence[Mapping[str, Any]], way: str) -> float:
-    return sum(max(answer[way].values()) for answer in answers) / len(answers)
+    return statistics.fmean(max(answer[way].values()) for answer in answers)
 
 
 def share_right(answers: Sequence[Mapping[str, Any]], way: str) -> float:
-    return sum(best(answer[way]) == answer["label"] for answer in answers) / len(answers)
+    return statistics.fmean(most_likely(answer[way]) == answer["label"] for answer in answers)
 
 
 def table(document: Mapping[str, Any]) -> str:
-    rows = ["| | sentences | asked in words | answer begun | uncalibrated | calibrated | ECE before | ECE after |"]
-    rows.append("|---|---|---|---|---|---|---|---|")
+    rows = ["| | sentences | asked in words | uncalibrated | calibrated | ECE before | ECE after |"]
+    rows.append("|---|---|---|---|---|---|---|")
     for name, task in document["tasks"].items():
-        shares = [f"{100 * accuracy(task, way):.1f} %" for way in ("asked", "begun", "uncalibrated", "calibrated")]
+        shares = [f"{100 * accuracy(task, way):.1f} %" for way in ("asked", "uncalibrated", "calibrated")]
         errors = [f"{calibration_error(task['answers'], way):.3f}" for way in ("uncalibrated", "calibrated")]
         rows.append(f"| {name} | {len(task['answers'])} | {' | '.join([*shares, *errors])} |")
     return "\n".join(rows)
+
+
+def other_calibrations(task: Mapping[str, Any]) -> str:
+    """Accuracy by the habit that each text without content shows alone, and by the paper's three."""
+    nothing = task["nothing"]
+    ways = {**{repr(text): [chances] for text, chances in nothing.items()}}
+    ways["the paper's three"] = [nothing[text] for text in ("N/A", "[MASK]", "")]
+    return ", ".join(f"{name} {100 * calibrated_by(task['answers'], blank):.1f} %" for name, blank in ways.items())
+
+
+def calibrated_by(answers: Sequence[Mapping[str, Any]], blank: Sequence[Mapping[str, float]]) -> float:
+    habits = habit(blank)
+    return statistics.fmean(
+        most_likely(calibrated(answer["uncalibrated"], habits)) == answer["label"] for answer in answers
+    )
 
 
 def longer(answers: Sequence[Mapping[str, Any]]) -> str:
@@ -77,7 +92,7 @@ def longer(answers: Sequence[Mapping[str, Any]]) -> str:
 
 def draw_confusion(axes: Axes, name: str, task: Mapping[str, Any]) -> None:
     labels = task["labels"]
-    counts = Counter((answer["label"], best(answer["calibrated"])) for answer in task["answers"])
+    counts = Counter((answer["label"], most_likely(answer["calibrated"])) for answer in task["answers"])
     cells = [[counts[meant, chosen] for chosen in labels] for meant in labels]
     axes.imshow(cells, cmap="Blues", vmin=0)
     for row, line in enumerate(cells):
@@ -114,6 +129,8 @@ def main() -> None:
         figure.savefig(FOLDER / f"choose_{kind}.svg", metadata={"Date": None})
         plt.close(figure)
     print(table(document))
+    for name, task in document["tasks"].items():
+        print(f"{name}, calibrated by: {other_calibrations(task)}")
     print("longer labels:", longer(document["longer labels"]))
 
 

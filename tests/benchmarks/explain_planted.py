@@ -5,11 +5,11 @@
 
 import argparse
 import asyncio
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from cluster.bench.overhead_run import commit_id, write_json
 from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.explain import explain_choice
 from deployments.gateway.recipes.occlusion import ranked
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=OUT)
     arguments = parser.parse_args()
     document = asyncio.run(measure())
-    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    write_json({**document, "commit": commit_id()}, arguments.json)
     print({key: value for key, value in document.items() if key != "each"})
 
 

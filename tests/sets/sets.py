@@ -11,10 +11,13 @@ import yaml
 from deployments.gateway.recipes.calibration import CONTENT_FREE
 from deployments.gateway.recipes.chooser import Question
 from deployments.gateway.recipes.explain import Render
+from deployments.gateway.recipes.shelf import shipped
 
 FOLDER = Path(__file__).parent
 POLAR = ("negative", "positive")
 TENANT = "tests"
+MOST_CHARS = 100_000
+ASPECT = {"sentiment": "sentiment", "classify": "topic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,10 @@ def planted() -> Iterator[Planted]:
                 number += 1
 
 
-def asking(aspect: str) -> Render:
-    """The wording of the recipes `sentiment` and `classify`."""
-
-    def render(text: str) -> list[dict[str, str]]:
-        return [
-            {"role": "user", "content": f"What is the {aspect} of this text?\n\nText: {text}"},
-            {"role": "assistant", "content": f"The {aspect} of the text is"},
-        ]
-
-    return render
+def asking(recipe: str) -> Render:
+    """The shipped recipe's prompt: `sentiment`, or `classify` by topic."""
+    prompt = shipped()[recipe].prompt
+    return lambda text: prompt.render({"text": text, "labels": None, "aspect": ASPECT[recipe]}, MOST_CHARS)
 
 
 def question(render: Render, model: str, text: str, labels: tuple[str, ...]) -> Question:
