@@ -37,6 +37,7 @@ class GatewayConfig(Section):
     `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
     `require_keys`: auto: as soon as there is a key, and where other machines reach `host`; or always.
     `phone_regions`, `names_url`, `names_model`: what tenants with redaction have found beside the rest.
+    `recipes_folder`: YAML files of your own recipes. `recipes_model`: for recipes that name none.
     `admin_port`: of the console, on this machine alone; 0: none.
     """
 
@@ -58,6 +59,8 @@ class GatewayConfig(Section):
     phone_regions: list[str] = Field(default_factory=lambda: ["US"])
     names_url: str = ""
     names_model: str = ""
+    recipes_folder: str | None = None
+    recipes_model: str | None = None
     tls: TlsConfig | None = None
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(8001, ge=0, le=65535)
@@ -107,6 +110,11 @@ class GatewayConfig(Section):
         if "cache_salt" in names:
             raise ValueError("cache_salt is set by the gateway: it keeps tenants out of each other's prefix cache")
         return names
+
+    @field_validator("recipes_folder")
+    @classmethod
+    def _folder_is_the_same_from_everywhere(cls, folder: str | None) -> str | None:
+        return str(Path(folder).absolute()) if folder else None
 
     @field_validator("media_hosts")
     @classmethod
@@ -295,6 +303,13 @@ class BaryonConfig(Section):
                 what = "is used twice" if other == model.name else f"is too like {other!r}: both become {application!r}"
                 raise ValueError(f"the model name {model.name!r} {what}")
             seen[application] = model.name
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_ask_a_model_that_there_is(self) -> "BaryonConfig":
+        wanted, names = self.gateway.recipes_model, [model.name for model in self.models]
+        if wanted is not None and wanted not in names:
+            raise ValueError(f"gateway.recipes_model is {wanted!r}, which is none of the models: {', '.join(names)}")
         return self
 
 

@@ -9,11 +9,13 @@ from deployments.gateway.usage import Usage, UsageStripper, UsageWanted, read_us
 
 TAIL_BYTES = 16 * 1024
 LARGEST_HELD_BYTES = 2**20
+HEAD_BYTES = 1024
 USAGE = b'"usage":{'
 DONE = b"data: [DONE]"
 
 Comment = Callable[[Usage | None], bytes]
 LastHeaders = Callable[[Usage | None], Headers]
+NewTap = Callable[..., "AnswerTap"]
 
 
 class AnswerTap:
@@ -43,6 +45,7 @@ class AnswerTap:
         self._comment = comment
         self._saw_token = False
         self._tail = b""
+        self._head = b""
         self._usage: tuple[bytes, Usage | None] = b"", None
 
     def event_data(self, data: bytes) -> bytes:
@@ -74,7 +77,9 @@ class AnswerTap:
         return self._count.spent()
 
     def whole_data(self, data: bytes) -> None:
-        """Of an answer that is one document."""
+        """Of an answer that is one document, which says its usage last, or, if it is of tokens by id, first."""
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + data)[:HEAD_BYTES]
         self._tail = (self._tail + data)[-TAIL_BYTES:]
 
     def whole(self, body: bytes) -> bytes:
@@ -83,7 +88,7 @@ class AnswerTap:
 
     def usage(self) -> Usage | None:
         if self._usage[0] is not self._tail:
-            self._usage = self._tail, read_usage(self._tail)
+            self._usage = self._tail, read_usage(self._tail) or read_usage(self._head)
         return self._usage[1]
 
     def last_headers(self) -> Headers:

@@ -1,21 +1,21 @@
 """Step 1: read the request. What the gateway itself must know; the engine checks the rest."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from deployments.gateway.answer_tap import AnswerTap
+from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.body_rules.content import MediaReference
 from deployments.gateway.body_rules.rules import check_body
 from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
-from deployments.gateway.http_server import Header
-from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
+from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks, token_blocks
+from deployments.gateway.recipient import Header
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.output_bound import output_at_most, prompts_in
 from deployments.gateway.usage import UsageWanted, asking_for_usage
+from engine.guard import TOKENS_ROUTE
 
 STATEFUL_FIELDS = {
     "previous_response_id": "send the whole conversation in 'input'",
@@ -42,7 +42,7 @@ class InferenceRequest:
     choices: int = 1
     output_at_most: int | None = None
     redacted: Header | None = None
-    new_tap: Callable[..., AnswerTap] = AnswerTap
+    new_tap: NewTap = AnswerTap
 
 
 def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[dict[str, Any], list[MediaReference]]:
@@ -76,7 +76,8 @@ def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | N
     salt: bytes = model.encode("utf-8", "replace")
     if cache_salt is not None:
         salt += b"\0" + cache_salt.encode()
-    prompt = prompt_blocks(document, salt)
+    is_tokens = path == TOKENS_ROUTE
+    prompt = token_blocks(document["token_ids"], salt) if is_tokens else prompt_blocks(document, salt)
     if cache_salt is not None and path in SALTED_ROUTES:
         document["cache_salt"] = cache_salt
     body, wanted = asking_for_usage(path, orjson.dumps(document), document)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployments.gateway.media import MediaFetcher
 from deployments.gateway.request import InferenceRequest, inference_request, read_document
@@ -39,6 +39,10 @@ class RequestReader:
         redacted = await self.redactor().redact(document, privacy, len(body))
         asked = inference_request(path, redacted.document, cache_salt)
         return replace(asked, redacted=redacted.header(), new_tap=redacted.new_tap(path))
+
+    def own(self, path: bytes, document: dict[str, Any], cache_salt: str | None) -> InferenceRequest:
+        """Of a document that the gateway itself has written: it is not checked as one of a client's is."""
+        return inference_request(path, document, cache_salt)
 
     def redactor(self) -> Redactor:
         """As it is configured now. What it needs takes memory, so it is loaded for the first tenant that wants it."""

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from deployments.gateway.answer_tap import AnswerTap
+from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.http_server import Header
 from deployments.gateway.privacy.detection import Detector
 from deployments.gateway.privacy.event_restorer import DIALECTS
@@ -33,7 +32,7 @@ class Redacted:
     counts: Counter[Kind]
     restoration: Restoration | None
 
-    def new_tap(self, path: bytes) -> Callable[..., AnswerTap]:
+    def new_tap(self, path: bytes) -> NewTap:
         if self.restoration is None or path not in DIALECTS:
             return AnswerTap
         return partial(RestoringTap, self.restoration, path)

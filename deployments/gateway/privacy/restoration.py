@@ -46,7 +46,7 @@ class Restoration:
         if isinstance(value, str):
             return self.text(value, in_json=in_json)
         if isinstance(value, dict):
-            return {key: self.document(inner, in_json=self.is_json(key)) for key, inner in value.items()}
+            return {self.text(key): self.document(inner, in_json=self.is_json(key)) for key, inner in value.items()}
         if isinstance(value, list):
             return [self.document(inner, in_json=in_json) for inner in value]
         return value
