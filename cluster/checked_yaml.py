@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
 Location = tuple[int | str, ...]
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -52,6 +53,16 @@ def parse_yaml(text: str, name: str, schema: type[Schema]) -> Schema:
     except ValidationError as error:
         lines = [_explain(detail, document, name, schema) for detail in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def line_of(text: str, location: Location, line_within: int = 1) -> int:
+    """Of a value in a file that is YAML, or of a line within a text of several lines; counted from 1."""
+    document = YAML(typ="rt").load(text)
+    line, value = _line(document, location), document
+    for part in location:
+        value = value[part]
+    is_block = isinstance(value, LiteralScalarString | FoldedScalarString)
+    return line + line_within - (0 if is_block else 1)
 
 
 def _explain(detail: ErrorDetails, document: CommentedMap, name: str, schema: type[BaseModel]) -> str:

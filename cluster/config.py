@@ -36,6 +36,8 @@ class GatewayConfig(Section):
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what the gateway knows.
     `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
     `require_keys`: auto: as soon as there is a key, and where other machines reach `host`; or always.
+    `phone_regions`, `names_url`, `names_model`: what tenants with redaction have found beside the rest.
+    `recipes_folder`: YAML files of your own recipes. `recipes_model`: for recipes that name none.
     `admin_port`: of the console, on this machine alone; 0: none.
     """
 
@@ -54,6 +56,11 @@ class GatewayConfig(Section):
     media_hosts: list[str] = Field(default_factory=list)
     cors_origins: list[str] = Field(default_factory=list)
     require_keys: Literal["auto", "always"] = "auto"
+    phone_regions: list[str] = Field(default_factory=lambda: ["US"])
+    names_url: str = ""
+    names_model: str = ""
+    recipes_folder: str | None = None
+    recipes_model: str | None = None
     tls: TlsConfig | None = None
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(8001, ge=0, le=65535)
@@ -74,12 +81,40 @@ class GatewayConfig(Section):
             raise ValueError(f"admin_port and port are both {self.port}")
         return self
 
+    @field_validator("phone_regions")
+    @classmethod
+    def _regions_are_known(cls, regions: list[str]) -> list[str]:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        for region in regions:
+            if region not in SUPPORTED_REGIONS:
+                raise ValueError(f"{region!r} is no country as ISO 3166 writes it, like US, GB or DE")
+        return regions
+
+    @field_validator("names_url")
+    @classmethod
+    def _names_are_at_a_url(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./-]*)?", url):
+            raise ValueError(f"{url!r} is not like http://127.0.0.1:8000 (without /v1)")
+        return url
+
+    @model_validator(mode="after")
+    def _names_have_a_model(self) -> "GatewayConfig":
+        if bool(self.names_url) != bool(self.names_model):
+            raise ValueError("names_url and names_model go together: where the model is that finds names, and its name")
+        return self
+
     @field_validator("extra_body_fields")
     @classmethod
     def _salt_is_the_gateways(cls, names: list[str]) -> list[str]:
         if "cache_salt" in names:
             raise ValueError("cache_salt is set by the gateway: it keeps tenants out of each other's prefix cache")
         return names
+
+    @field_validator("recipes_folder")
+    @classmethod
+    def _folder_is_the_same_from_everywhere(cls, folder: str | None) -> str | None:
+        return str(Path(folder).absolute()) if folder else None
 
     @field_validator("media_hosts")
     @classmethod
@@ -268,6 +303,13 @@ class BaryonConfig(Section):
                 what = "is used twice" if other == model.name else f"is too like {other!r}: both become {application!r}"
                 raise ValueError(f"the model name {model.name!r} {what}")
             seen[application] = model.name
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_ask_a_model_that_there_is(self) -> "BaryonConfig":
+        wanted, names = self.gateway.recipes_model, [model.name for model in self.models]
+        if wanted is not None and wanted not in names:
+            raise ValueError(f"gateway.recipes_model is {wanted!r}, which is none of the models: {', '.join(names)}")
         return self
 
 

@@ -36,7 +36,9 @@ class RevokeKey:
 
 @dataclass(frozen=True, slots=True)
 class SetLimits:
-    """`settings` has some of `LIMITS`, `priority` and `models`; None: no limit, all models. What is left out stays."""
+    """`settings` has some of `LIMITS`, `priority`, `models` and `privacy`; None: no limit, all models. What is left out
+    stays.
+    """
 
     tenant: str
     settings: Mapping[str, Any]

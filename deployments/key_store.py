@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS tenant (
     tokens_per_day INTEGER,
     priority INTEGER NOT NULL DEFAULT 0,
     models BLOB,
+    privacy TEXT NOT NULL DEFAULT 'off',
     created_at_s REAL NOT NULL,
     revision INTEGER NOT NULL UNIQUE
 );
@@ -62,6 +63,7 @@ class KeyStore:
         self._connection = connect(path, synchronous="FULL")
         self._connection.row_factory = sqlite3.Row
         self._connection.executescript(_SCHEMA)
+        add_missing_columns(self._connection)
         self._audit = AuditLog(self._connection, now_s)
         self._secret = self._checked_secret(path)
         self._administration = KeyAdministration(self._connection, self._secret.pepper, self._audit, now_s)
@@ -129,7 +131,7 @@ class KeyStore:
             keys_exist=self.keys_exist(),
             pepper=self._secret.pepper,
             salt_secret=self._secret.salt,
-            tenants=rows(f"name, {', '.join(LIMITS)}, priority, models FROM tenant WHERE TRUE"),
+            tenants=rows(f"name, {', '.join(LIMITS)}, priority, models, privacy FROM tenant WHERE TRUE"),
             keys=rows("id, digest, tenant, expires_at_s FROM api_key WHERE revoked_at_s IS NULL"),
             revoked=[row[0] for row in rows("id FROM api_key WHERE revoked_at_s IS NOT NULL")],
         )
@@ -140,3 +142,9 @@ class KeyStore:
     def note_config(self, document: Mapping[str, Any], actor: str) -> None:
         with transaction(self._connection):
             self._audit.add_config(actor, document)
+
+
+def add_missing_columns(connection: sqlite3.Connection) -> None:
+    """To a file that an earlier version made."""
+    if not any(row["name"] == "privacy" for row in connection.execute("PRAGMA table_info(tenant)")):
+        connection.execute("ALTER TABLE tenant ADD COLUMN privacy TEXT NOT NULL DEFAULT 'off'")

@@ -1,7 +1,8 @@
 """The only code of ours that runs inside an engine's server: who may call it, and on which routes.
 
 vLLM adds it by `--middleware engine.guard.RouteGuard`. vLLM's own API key leaves `/tokenize`, `/invocations`, `/pause`,
-`/update_weights` and more open, so everything that is not on the list below does not exist here.
+`/update_weights` and more open, so everything that is not on the list below does not exist here. Clients may ask for
+`GENERATION_ROUTES`; gateways ask for the `INTERNAL_GENERATION_ROUTES` too, on their own account.
 """
 
 import asyncio
@@ -37,7 +38,10 @@ GENERATION_ROUTES = frozenset(
         b"/detokenize",
     )
 )
-ALLOWED_ROUTES = GENERATION_ROUTES | {("GET", b"/v1/models"), ("GET", b"/health"), ("GET", b"/metrics")}
+TOKENS_ROUTE = b"/inference/v1/generate"
+INTERNAL_GENERATION_ROUTES = frozenset({("POST", TOKENS_ROUTE)})
+COUNTED_ROUTES = GENERATION_ROUTES | INTERNAL_GENERATION_ROUTES
+ALLOWED_ROUTES = COUNTED_ROUTES | {("GET", b"/v1/models"), ("GET", b"/health"), ("GET", b"/metrics")}
 
 
 class RouteGuard:
@@ -65,9 +69,9 @@ class RouteGuard:
         route = (scope.get("method", scope["type"]), scope.get("raw_path") or scope["path"].encode())
         if not self._has_token(scope):
             await _respond(send, 404, b'{"error":{"message":"Not Found","type":"NotFoundError","code":404}}')
-        elif route in GENERATION_ROUTES and self._is_draining:
+        elif route in COUNTED_ROUTES and self._is_draining:
             await _respond(send, LEAVING, b'{"error":{"message":"This replica is leaving.","code":421}}')
-        elif route in GENERATION_ROUTES:
+        elif route in COUNTED_ROUTES:
             await self._generate(scope, receive, send)
         elif route in ALLOWED_ROUTES:
             await self._app(scope, receive, send)

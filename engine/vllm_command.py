@@ -13,6 +13,7 @@ ALWAYS = {
     "middleware": "engine.guard.RouteGuard",
     "enable_prompt_tokens_details": True,
     "enable_per_request_metrics": True,
+    "enable_scale_out": True,
     "disable_fastapi_docs": True,
     "disable_uvicorn_access_log": True,
 }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from deployments.gateway.tenants.tenant import Privacy
 from deployments.key_changes import LIMITS
 
 DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])")
@@ -69,7 +70,12 @@ def key_id_of(words: str) -> str:
 
 
 def settings_said(
-    limits: Sequence[str | None], priority: int | None, models: list[str] | None, *, all_models: bool
+    limits: Sequence[str | None],
+    priority: int | None,
+    models: list[str] | None,
+    privacy: Privacy | None,
+    *,
+    all_models: bool,
 ) -> dict[str, Any]:
     """What of `SetLimits` was said; `limits` in the order of `LIMITS`.
 
@@ -81,6 +87,8 @@ def settings_said(
     }
     if priority is not None:
         said["priority"] = priority
+    if privacy is not None:
+        said["privacy"] = privacy
     if models and all_models:
         raise KeyWordError("--model and --all-models exclude each other")
     if models or all_models:

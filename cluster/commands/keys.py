@@ -12,6 +12,7 @@ from cluster.commands.key_tables import condition, keys_table, shown_time, tenan
 from cluster.commands.key_words import duration_s, instant_s, key_id_of, settings_said
 from cluster.commands.output import BAD_INPUT, console, fail, print_json
 from deployments.gateway.tenants.api_key import fingerprint, new_api_key
+from deployments.gateway.tenants.tenant import Privacy
 from deployments.key_changes import CreateKey, KeyChange, RevokeKey, RotateKey, SetLimits
 
 TENANT_NAME = re.compile(r"[\w.@-]{1,64}")
@@ -24,6 +25,14 @@ Priority = Annotated[
 ]
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="One it may ask for; again for more. Without any: all.")
+]
+PrivacySaid = Annotated[
+    Privacy | None,
+    typer.Option(
+        "--privacy",
+        help="Take e-mail addresses, phone and card numbers, IBANs and IP addresses out of its requests; `restore` "
+        "also puts them back into the answers. off unless said.",
+    ),
 ]
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="90d|DATE", help="After 12h, 90d, ..., or on 2027-01-31.")
@@ -39,6 +48,7 @@ def create(
     tokens_per_day: Limit = None,
     priority: Priority = None,
     model: Models = None,
+    privacy: PrivacySaid = None,
     expires: Expires = None,
     config: Config = None,
     json: Json = False,
@@ -52,7 +62,7 @@ def create(
     limits = (requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_day)
     key_id, key = new_api_key()
     with understood():
-        settings = settings_said(limits, priority, model, all_models=False)
+        settings = settings_said(limits, priority, model, privacy, all_models=False)
         change = CreateKey(tenant, key_id, fingerprint(key.encode()), _expiry(expires), settings)
     _show_once(key, _carried_out(change, config), json)
 
@@ -126,17 +136,18 @@ def limit(
     tokens_per_day: Limit = None,
     priority: Priority = None,
     model: Models = None,
+    privacy: PrivacySaid = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="It may ask for every model.")] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Change what a tenant may do. What is not named stays as it is.
 
-    Example: baryon keys limit acme --tokens-per-minute 200000 --requests-per-minute none
+    Example: baryon keys limit acme --tokens-per-minute 200000 --requests-per-minute none --privacy restore
     """
     limits = (requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_day)
     with understood():
-        settings = settings_said(limits, priority, model, all_models=all_models)
+        settings = settings_said(limits, priority, model, privacy, all_models=all_models)
     if not settings:
         fail("nothing to change; for example `--requests-per-minute 600`, or `none` for no limit", BAD_INPUT)
     made = _carried_out(SetLimits(tenant, settings), config)

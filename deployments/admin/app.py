@@ -13,10 +13,12 @@ from deployments.admin.peers import Peers
 from deployments.admin.question import RequestsQuestion, identity, parameters
 from deployments.gateway.errors import GatewayError, bad_request, internal_error, method_not_allowed, route_not_found
 from deployments.gateway.http_server import CheckHead, ClientRequest, Handler, Headers, Response
+from deployments.gateway.recipes.recipe_routes import ONE as ONE_RECIPE
+from deployments.gateway.recipes.recipe_routes import ROUTE as RECIPES
 
 JSON: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *SAFE]
 CHAT, MODELS = b"/v1/chat/completions", b"/v1/models"
-PUBLIC_ROUTES = frozenset({CHAT, MODELS})
+PUBLIC_ROUTES = frozenset({CHAT, MODELS, RECIPES})
 OVERVIEW, REQUESTS, DECISIONS = b"/admin/overview", b"/admin/requests", b"/admin/decisions"
 ONE_REQUEST = REQUESTS + b"/"
 COMPARED_WITH = 200
@@ -25,8 +27,12 @@ Document = dict[str, Any]
 Decisions = Callable[[str], Awaitable[Document]]
 
 
+def is_public(path: bytes) -> bool:
+    return path in PUBLIC_ROUTES or path.startswith(ONE_RECIPE)
+
+
 class AdminApp:
-    """`public`: the gateway's own routes, by its own rules for keys, of which a page needs two. `overview` and
+    """`public`: the gateway's own routes, by its own rules for keys, of which a page needs some. `overview` and
     `decisions` make what these routes answer; the latter raises a GatewayError where state is away.
     """
 
@@ -52,7 +58,7 @@ class AdminApp:
         refused = refusal(headers, is_page=path == PAGE)
         if refused is not None:
             return refused
-        if path in PUBLIC_ROUTES:
+        if is_public(path):
             return self._public_refusal(path, dict(headers))
         has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         return bad_request("This route takes no body.") if has_body else None
@@ -60,7 +66,7 @@ class AdminApp:
     def handle(self, request: ClientRequest, response: Response) -> None:
         """Route on the raw path; what is not listed does not exist."""
         refused = refusal(request.headers, is_page=request.path == PAGE)
-        if request.path in PUBLIC_ROUTES and refused is None:
+        if is_public(request.path) and refused is None:
             self._public(request, response)
         elif (error := request.refusal or refused) is not None:
             response.send_error(error, SAFE)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 
 from deployments.gateway.errors import ANTHROPIC_ROUTE, GatewayError
-from deployments.gateway.http_server import Header, Headers, Response
+from deployments.gateway.recipient import Header, Headers, Recipient
 from deployments.gateway.request_record import RequestRecord
 
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -18,18 +18,18 @@ class Answer:
     The head of a stream may have gone long before that, with comments that say what is waited for. What goes wrong
     after a stream's head is an event, followed by the end without the terminator: the answer is not whole.
 
-    The head says where the time went until it left, by `Server-Timing`.
+    The head says where the time went until it left, by `Server-Timing`. Of a recipe's stream it may have gone before.
     """
 
     __slots__ = ("_headers", "_is_event_stream", "_path", "has_begun", "record", "response")
 
-    def __init__(self, response: Response, path: bytes, headers: Headers, record: RequestRecord) -> None:
+    def __init__(self, response: Recipient, path: bytes, headers: Headers, record: RequestRecord) -> None:
         self.response = response
         self.record = record
         self.has_begun = False
         self._path = path
         self._headers = headers
-        self._is_event_stream = False
+        self._is_event_stream = response.started
 
     @property
     def has_to_stream(self) -> bool:
@@ -61,6 +61,10 @@ class Answer:
         else:
             self._break_off(error.body(self._path))
         self.record.stages.end()
+
+    def tell(self, body: bytes) -> None:
+        """A whole answer of the gateway's own: a JSON document."""
+        self.response.send(200, [JSON, *self._own()], body)
 
     def refuse(self, status: int, document: object, body: bytes, named: Headers) -> None:
         """What the engine says of a request that it does not take: a JSON document, and the bytes of it."""

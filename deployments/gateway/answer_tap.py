@@ -8,11 +8,14 @@ from deployments.gateway.stream_count import DeltaCount, StreamCount
 from deployments.gateway.usage import Usage, UsageStripper, UsageWanted, read_usage
 
 TAIL_BYTES = 16 * 1024
+LARGEST_HELD_BYTES = 2**20
+HEAD_BYTES = 1024
 USAGE = b'"usage":{'
 DONE = b"data: [DONE]"
 
 Comment = Callable[[Usage | None], bytes]
 LastHeaders = Callable[[Usage | None], Headers]
+NewTap = Callable[..., "AnswerTap"]
 
 
 class AnswerTap:
@@ -20,7 +23,10 @@ class AnswerTap:
     known of a whole answer before it goes is in its `last_headers`.
 
     `wanted`: what of the usage the client asked for in a stream that tells it; None: it has nothing to take out.
+    `largest_held_bytes`: up to here an answer that is no stream waits until it is whole.
     """
+
+    largest_held_bytes = LARGEST_HELD_BYTES
 
     def __init__(
         self,
@@ -39,6 +45,7 @@ class AnswerTap:
         self._comment = comment
         self._saw_token = False
         self._tail = b""
+        self._head = b""
         self._usage: tuple[bytes, Usage | None] = b"", None
 
     def event_data(self, data: bytes) -> bytes:
@@ -70,12 +77,18 @@ class AnswerTap:
         return self._count.spent()
 
     def whole_data(self, data: bytes) -> None:
-        """Of an answer that is one document."""
+        """Of an answer that is one document, which says its usage last, or, if it is of tokens by id, first."""
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + data)[:HEAD_BYTES]
         self._tail = (self._tail + data)[-TAIL_BYTES:]
+
+    def whole(self, body: bytes) -> bytes:
+        """Of an answer that has waited until it was whole: what goes on to the client."""
+        return body
 
     def usage(self) -> Usage | None:
         if self._usage[0] is not self._tail:
-            self._usage = self._tail, read_usage(self._tail)
+            self._usage = self._tail, read_usage(self._tail) or read_usage(self._head)
         return self._usage[1]
 
     def last_headers(self) -> Headers:

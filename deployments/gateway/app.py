@@ -5,22 +5,27 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from http import HTTPStatus
 from random import Random
+from typing import Any
 
 import orjson
 
 from cluster.autoscaler.demand import Demand
 from deployments.gateway.answer import Answer
+from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.backends import Backends
 from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.errors import (
     GatewayError,
     engine_error,
+    internal_error,
     method_not_allowed,
     model_not_for,
     model_not_found,
+    names_key_redacts,
     not_ready_yet,
     route_not_found,
     shutting_down,
@@ -28,8 +33,14 @@ from deployments.gateway.errors import (
 from deployments.gateway.http_server import ClientRequest, Header, Headers, Response
 from deployments.gateway.inference import Inference
 from deployments.gateway.model_routers import ModelRouters
+from deployments.gateway.privacy.names_header import ASKS_FOR_NAMES
 from deployments.gateway.readiness import Readiness
 from deployments.gateway.recent_requests import RecentRequests
+from deployments.gateway.recipes.inner_calls import Origin
+from deployments.gateway.recipes.recipe_routes import ONE as RECIPE_ROUTE
+from deployments.gateway.recipes.recipe_routes import ROUTE as RECIPES_ROUTE
+from deployments.gateway.recipes.recipe_routes import RecipeRoutes
+from deployments.gateway.recipient import Recipient
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.request_record import Observer, RequestRecord, Tracing
@@ -94,6 +105,9 @@ class GatewayApp:
             self.spending,
             self.tally,
         )
+        self.recipes = RecipeRoutes(
+            self, settings, self._models, self._context_tokens, self._version, self._reader.redactor
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
         self._readiness = Readiness()
@@ -101,30 +115,46 @@ class GatewayApp:
 
     def handle(self, request: ClientRequest, response: Response) -> None:
         """Route on the raw path; what is not listed does not exist."""
-        if request.path in INFERENCE_ROUTES and request.method == b"POST":
-            self._begin(request, response)
+        is_recipe = request.path.startswith(RECIPE_ROUTE)
+        if (is_recipe or request.path in INFERENCE_ROUTES) and request.method == b"POST":
+            self._begin(request, response, is_recipe=is_recipe)
         else:
             self._tell(request, response)
 
-    def _begin(self, request: ClientRequest, response: Response) -> None:
-        record = RequestRecord(f"req-{secrets.token_hex(12)}", self.routers.gateway_id, request.path.decode())
-        answer = Answer(response, request.path, response_headers(request, record), record)
-        if self.tracing is not None:
-            record.trace = self.tracing.begin(request.headers, record)
-            record.trace_id = record.trace.trace_id
-        elif b"traceparent" in request.headers:
-            record.trace_id = trace_id_in(request.headers)
+    def _begin(self, request: ClientRequest, response: Response, *, is_recipe: bool) -> None:
+        answer = self._answer(request, response, RECIPES_ROUTE if is_recipe else request.path)
+        record = answer.record
         try:
             tenant = self._tenant(request)
         except GatewayError as error:
             answer.fail(error, self._challenge(error))
             self._end(record, response)
             return
-        record.tenant, record.priority = tenant.name, tenant.priority
-        record.stages.enter(READ)
-        task = asyncio.get_running_loop().create_task(self._infer(request, response, tenant, answer))
+        self._run(self._recipe(request, tenant, answer) if is_recipe else self._infer(request, tenant, answer))
+
+    def ask_engine(
+        self, request: ClientRequest, document: dict[str, Any], tenant: Tenant, recipient: Recipient, origin: Origin
+    ) -> tuple[RequestRecord, asyncio.Task[None]]:
+        """A recipe asks, for its client."""
+        answer = self._answer(request, recipient, request.path)
+        answer.record.recipe, answer.record.part_of = origin.recipe, origin.request_id
+        return answer.record, self._run(self._infer(request, tenant, answer, document, origin.new_tap))
+
+    def _answer(self, request: ClientRequest, recipient: Recipient, path: bytes) -> Answer:
+        """An answer to come, with a new record. `path` is a route that there is."""
+        record = RequestRecord(f"req-{secrets.token_hex(12)}", self.routers.gateway_id, path.decode())
+        if self.tracing is not None:
+            record.trace = self.tracing.begin(request.headers, record)
+            record.trace_id = record.trace.trace_id
+        elif b"traceparent" in request.headers:
+            record.trace_id = trace_id_in(request.headers)
+        return Answer(recipient, path, response_headers(request, record), record)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _tell(self, request: ClientRequest, response: Response) -> None:
         """Whatever is no inference."""
@@ -145,7 +175,8 @@ class GatewayApp:
             response.send_error(error, [])
             return
         if request.method not in (b"GET", b"HEAD"):
-            response.send_error(method_not_allowed("GET"), [(b"allow", b"GET, HEAD")])
+            allowed = "GET, HEAD, POST" if request.path.startswith(RECIPE_ROUTE) else "GET, HEAD"
+            response.send_error(method_not_allowed(allowed), [(b"allow", allowed.encode())])
             return
         response.send(200, JSON, orjson.dumps(answer))
 
@@ -175,10 +206,27 @@ class GatewayApp:
         self.key_errors[error.code] += 1
         return AUTHENTICATE
 
-    async def _infer(self, request: ClientRequest, response: Response, tenant: Tenant, answer: Answer) -> None:
-        record = answer.record
+    async def _infer(
+        self,
+        request: ClientRequest,
+        tenant: Tenant,
+        answer: Answer,
+        own: dict[str, Any] | None = None,
+        new_tap: NewTap = AnswerTap,
+    ) -> None:
+        """`own`: what the gateway itself asks, instead of a client's body, and what then looks at its answer."""
+        record, response = answer.record, answer.response
+        record.tenant, record.priority = tenant.name, tenant.priority
+        record.stages.enter(READ)
         try:
-            asked = await self._reader.read(request.path, request.body, self.door.cache_salt(tenant))
+            check_who_asks_for_names(request, tenant)
+            salt = self.door.cache_salt(tenant)
+            if own is None:
+                asked = await self._reader.read(request.path, request.body, salt, tenant.privacy)
+            else:
+                asked = replace(self._reader.own(request.path, own, salt), new_tap=new_tap)
+            if asked.redacted is not None:
+                response.also.append(asked.redacted)
             request.body = b""
             record.stream = asked.stream
             card = self._card(asked.model, tenant)
@@ -194,7 +242,29 @@ class GatewayApp:
         finally:
             self._end(record, response)
 
-    def _end(self, record: RequestRecord, response: Response) -> None:
+    async def _recipe(self, request: ClientRequest, tenant: Tenant, answer: Answer) -> None:
+        """Its parts are requests like all others; only where there was none is it one itself, to observers."""
+        record, response = answer.record, answer.response
+        record.tenant, record.priority = tenant.name, tenant.priority
+        record.stages.enter(READ)
+        try:
+            check_who_asks_for_names(request, tenant)
+            await self.recipes.run(request, tenant, answer)
+        except GatewayError as error:
+            if not response.client_is_gone:
+                answer.fail(error)
+        except Exception:
+            self._log_failure("the recipe's call %s could not be handled", record)
+            answer.fail(internal_error())
+        finally:
+            if not record.parts:
+                self._end(record, response)
+            elif self.tracing is not None:
+                record.stages.end()
+                record.status = response.status
+                self.tracing.ended(record)
+
+    def _end(self, record: RequestRecord, response: Recipient) -> None:
         record.stages.end()
         record.status = response.status
         for observe in (*self.observers, self.tracing.ended) if self.tracing is not None else self.observers:
@@ -223,6 +293,8 @@ class GatewayApp:
         """
         if path == b"/v1/models":
             return {"object": "list", "data": [self._model_object(card) for card in self._cards(tenant)]}
+        if path == RECIPES_ROUTE or path.startswith(RECIPE_ROUTE):
+            return self.recipes.tell(path)
         if path.startswith(MODEL_ROUTE):
             return self._model_object(self._card(path.removeprefix(MODEL_ROUTE).decode("utf-8", "replace"), tenant))
         if path in OPEN_ROUTES:
@@ -236,6 +308,17 @@ class GatewayApp:
     def _cards(self, tenant: Tenant) -> list[ModelCard]:
         return [card for card in self._catalogue.cards() if tenant.may_use(card.name)]
 
+    def _models(self, tenant: Tenant) -> list[str]:
+        return [card.name for card in self._cards(tenant)]
+
+    def _context_tokens(self, model: str) -> int | None:
+        replicas, card = self._replicas.of(model), self._catalogue.get(model)
+        return min((one.max_model_len for one in replicas), default=card.max_model_len if card is not None else None)
+
+    def _version(self, model: str) -> frozenset[str]:
+        """Of what serves it: its replicas."""
+        return frozenset(replica.replica_id for replica in self._replicas.of(model))
+
     def _model_object(self, card: ModelCard) -> dict[str, object]:
         replicas = self._replicas.of(card.name)
         return {
@@ -247,6 +330,14 @@ class GatewayApp:
             "max_model_len": replicas[0].max_model_len if replicas else card.max_model_len,
             "ready_replicas": len(replicas),
         }
+
+
+def check_who_asks_for_names(request: ClientRequest, tenant: Tenant) -> None:
+    """Raises:
+    GatewayError: 400, to answer it names would have to be asked for.
+    """
+    if tenant.privacy != "off" and ASKS_FOR_NAMES in request.headers:
+        raise names_key_redacts()
 
 
 def response_headers(request: ClientRequest, record: RequestRecord) -> Headers:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 
-from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.feed import dispatch_header
 from deployments.gateway.http_server import Headers
 from deployments.gateway.model_routers import ModelRouter, now_ms
@@ -52,7 +51,7 @@ class Attempt:
         self._explains = explains
         self._times = times
         self.body = inference.body
-        self.tap = AnswerTap(
+        self.tap = inference.new_tap(
             wanted=inference.usage_wanted,
             prompts=inference.prompts,
             choices=inference.choices,

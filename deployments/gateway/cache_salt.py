@@ -2,8 +2,10 @@
 
 import hmac
 
+from engine.guard import TOKENS_ROUTE
+
 SALTED_ROUTES = frozenset(
-    {b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/messages", b"/v1/responses"}
+    {b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/messages", b"/v1/responses", TOKENS_ROUTE}
 )
 
 

@@ -98,6 +98,29 @@ def origin_not_allowed() -> GatewayError:
     return GatewayError(403, "origin_not_allowed", message)
 
 
+def cannot_redact_tokens(field: str) -> GatewayError:
+    message = (
+        f"'{field}' is token ids. Personal data is taken out of what this key sends, and ids cannot be read for it: "
+        "send text."
+    )
+    return GatewayError(400, "cannot_redact_tokens", message, field)
+
+
+def too_many_numbers(most: int) -> GatewayError:
+    message = f"Personal data is taken out of what this key sends, and this has more than {most} numbers to look at."
+    return GatewayError(400, "too_many_numbers", message)
+
+
+def names_unavailable() -> GatewayError:
+    message = "The model that finds names of people did not answer, and without it this request is not sent on."
+    return GatewayError(503, "names_unavailable", message, retry_after_s=5)
+
+
+def names_key_redacts() -> GatewayError:
+    message = "The key that asks for names of people must be of a tenant with `--privacy off`: it would ask for ever."
+    return GatewayError(400, "names_key_redacts", message)
+
+
 def method_not_allowed(allowed: str) -> GatewayError:
     return GatewayError(405, "method_not_allowed", f"This route takes {allowed}.")
 

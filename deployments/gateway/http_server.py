@@ -18,7 +18,10 @@ import httptools
 
 from deployments.gateway.client_connections import ClientConnections
 from deployments.gateway.errors import GatewayError, body_too_large, internal_error, request_timeout
+from deployments.gateway.recipient import Header, Headers
 from deployments.gateway.settings import GatewaySettings
+
+__all__ = ["ClientConnection", "ClientRequest", "Handler", "Header", "Headers", "Response"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +32,6 @@ HOST = re.compile(rb"[\w.:\[\]-]{1,255}", re.ASCII)
 LINGER_S = 5.0
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CHUNKED = b"transfer-encoding: chunked\r\n"
-
-Header = tuple[bytes, bytes]
-Headers = list[Header]
 
 
 @dataclass(slots=True)

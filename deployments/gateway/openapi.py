@@ -10,8 +10,13 @@ import orjson
 
 from deployments.gateway.body_rules.fields import ROUTES
 from deployments.gateway.body_rules.values import Value
+from deployments.gateway.recipes.inputs import inputs_schema
+from deployments.gateway.recipes.recipe import NAME, Recipe
+from deployments.gateway.recipes.recipe_call import FIELDS
+from deployments.gateway.recipes.shelf import shipped
 
-READ_ONLY_ROUTES = ("/v1/models", "/health")
+READ_ONLY_ROUTES = ("/v1/models", "/v1/recipes", "/health")
+RECIPE = "/v1/recipes/{name}"
 REQUIRED: dict[bytes, list[str]] = {
     b"/v1/chat/completions": ["messages"],
     b"/v1/completions": ["prompt"],
@@ -29,12 +34,33 @@ STATUSES = {
     405: "Another method is meant.",
     408: "The request did not arrive in time.",
     413: "The body is too large.",
-    422: "The engine refuses it.",
+    422: "The engine refuses it; of a recipe: the answer is not JSON of its schema, or was cut off.",
     429: "A limit of the tenant's.",
     431: "The headers are too large.",
     503: "No replica is free or ready; `Retry-After` says when one may be.",
+    504: "An engine, or a whole recipe, took too long.",
 }
 NULL = {"type": "null"}
+CHANCES = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
+RECIPE_ANSWER = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "recipe.answer"},
+        "recipe": {"type": "string"},
+        "model": {"type": "string"},
+        "output": {"description": "The text, the JSON document, or the label."},
+        "finish_reason": {"type": "string", "description": "Of a text."},
+        "pieces": {"type": "integer", "description": "Into how many a text longer than the context was cut; else 0."},
+        "probabilities": {**CHANCES, "description": "Of each label; their sum is 1."},
+        "uncalibrated": {**CHANCES, "description": "The same as the model has them, its habits not divided out."},
+        "cost": {"type": "object", "description": "Of a choice: engine calls, and tokens."},
+        "explanation": {"type": "object", "description": "Which part of the input speaks how much for the answer."},
+        "usage": {"type": "object"},
+        "calls": {"type": "array", "description": "The engine calls that it took, by their request ids."},
+    },
+    "required": ["id", "object", "recipe", "model", "output", "usage", "calls"],
+}
 
 
 def document() -> dict[str, Any]:
@@ -44,7 +70,7 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Baryon's gateway", "version": "1"},
-        "paths": {**generating, **reading},
+        "paths": {**generating, **reading, **recipes()},
         "components": {"responses": errors()},
     }
 
@@ -61,6 +87,32 @@ def generation(path: bytes, fields: dict[str, Value]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": responses("application/json", "text/event-stream"),
     }
+
+
+def recipes() -> dict[str, Any]:
+    """Those that are shipped, each with its inputs; an operator's are found by `GET /v1/recipes`."""
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "pattern": NAME}}
+    one = {"parameters": [name], "get": {"responses": responses("application/json")}}
+    shown = {f"/v1/recipes/{ready.recipe.name}": recipe(ready.recipe) for ready in shipped().values()}
+    any_of_them = {**one, "post": recipe_call({"type": "object"}, "text/event-stream")}
+    return {RECIPE: any_of_them, **dict(sorted(shown.items()))}
+
+
+def recipe(known: Recipe) -> dict[str, Any]:
+    streams = ("text/event-stream",) if known.output.kind == "generate" else ()
+    called = recipe_call(inputs_schema(known.inputs), *streams)
+    return {
+        "get": {"summary": known.about, "responses": responses("application/json")},
+        "post": {"summary": known.about, **called},
+    }
+
+
+def recipe_call(inputs: dict[str, Any], *streams: str) -> dict[str, Any]:
+    properties = {name: or_null(value.schema) for name, value in FIELDS.items()} | {"inputs": inputs}
+    body = {"type": "object", "properties": properties, "required": ["inputs"], "additionalProperties": False}
+    told = responses("application/json", *streams)
+    told["200"]["content"]["application/json"] = {"schema": RECIPE_ANSWER}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}, "responses": told}
 
 
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:

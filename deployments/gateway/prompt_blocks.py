@@ -4,7 +4,8 @@ Engines cache by tokens, which the gateway does not have; a chain of hashes over
 short at the beginning, where short prompts differ, and long further on, so that a long prompt is few of them.
 """
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -28,7 +29,15 @@ class PromptBlocks:
 
 def prompt_blocks(document: dict[str, Any], salt: bytes) -> PromptBlocks:
     """`salt`: what else the engine's cache is divided by, such as the model or adapter, and the tenant."""
-    text = prompt_text(document)
+    return blocks_of(prompt_text(document), salt)
+
+
+def token_blocks(token_ids: Sequence[int], salt: bytes) -> PromptBlocks:
+    """Tokens have four bytes each here, about as many as of text."""
+    return blocks_of(array("I", token_ids).tobytes(), salt)
+
+
+def blocks_of(text: bytes, salt: bytes) -> PromptBlocks:
     hashes, ends = [], []
     parent = blake2b(salt, digest_size=HASH_BYTES).digest()
     begin = 0

@@ -36,10 +36,11 @@ class RecentRequests:
             del self._by_client_id[record.client_request_id]
 
     def find(self, identity: str) -> Document | None:
-        """By our id, by the client's own, or the latest of a trace."""
+        """By our id, by the client's own, or the latest of a recipe's call or of a trace."""
         record = self._records.get(identity) or self._by_client_id.get(identity)
-        if record is None and identity:
-            record = next(self._matching({"trace_id": identity}), None)
+        for kind in ("part_of", "trace_id"):
+            if record is None and identity:
+                record = next(self._matching({kind: identity}), None)
         return record.document() if record is not None else None
 
     def latest(

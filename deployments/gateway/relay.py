@@ -30,7 +30,6 @@ UNSETTLED: frozenset[Outcome] = frozenset({"not_started", "failed"})
 RELAYED_HEADERS = frozenset({b"content-type", b"retry-after"})
 ENGINE_IS_FULL = 503
 ENGINE_FAILED = 500
-LARGEST_HELD_BYTES = 2**20
 
 
 class Relay:
@@ -94,7 +93,7 @@ class Relay:
             if not self._answer.has_begun:
                 self._held.append(body)
                 self._held_bytes += len(body)
-                if self._held_bytes <= LARGEST_HELD_BYTES:
+                if self._held_bytes <= self._tap.largest_held_bytes:
                     return
                 body = self._take_held()
         if not self._answer.has_begun:
@@ -120,9 +119,15 @@ class Relay:
         return at_replicas_capacity() if self._status == ENGINE_IS_FULL else engine_error()
 
     def _finish_answer(self) -> None:
-        if not self._answer.has_begun:
-            self._start(self._named if self._is_event_stream else [*self._named, *self._tap.last_headers()])
-        rest = self._tap.event_end() if self._is_event_stream else self._take_held()
+        if self._is_event_stream:
+            if not self._answer.has_begun:
+                self._start(self._named)
+            rest = self._tap.event_end()
+        else:
+            rest = self._take_held()
+            if not self._answer.has_begun:
+                rest = self._tap.whole(rest)
+                self._start([*self._named, *self._tap.last_headers()], len(rest))
         if rest:
             self._response.write(rest)
         self._response.finish()
@@ -131,9 +136,11 @@ class Relay:
         held, self._held = self._held, []
         return held[0] if len(held) == 1 else b"".join(held)
 
-    def _start(self, named: Headers) -> None:
+    def _start(self, named: Headers, length: int | None = None) -> None:
+        """`length`: in bytes, else what the engine said of it."""
         relayed = [header for header in self._engines_headers if header[0] in RELAYED_HEADERS]
-        length = next((int(value) for name, value in self._engines_headers if name == b"content-length"), None)
+        if length is None:
+            length = next((int(value) for name, value in self._engines_headers if name == b"content-length"), None)
         self._answer.begin(self._status, relayed, named, length, is_event_stream=self._is_event_stream)
 
     def on_broken(self) -> None:

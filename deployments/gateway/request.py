@@ -5,14 +5,17 @@ from typing import Any
 
 import orjson
 
+from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.body_rules.content import MediaReference
 from deployments.gateway.body_rules.rules import check_body
 from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
-from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
+from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks, token_blocks
+from deployments.gateway.recipient import Header
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.output_bound import output_at_most, prompts_in
 from deployments.gateway.usage import UsageWanted, asking_for_usage
+from engine.guard import TOKENS_ROUTE
 
 STATEFUL_FIELDS = {
     "previous_response_id": "send the whole conversation in 'input'",
@@ -26,7 +29,8 @@ class InferenceRequest:
     """`body` is what the engine gets: it asks for the usage that the router learns from and the ledger counts.
 
     `usage_wanted`: what of that the client asked for; it does not get the rest. `choices` to each of `prompts`.
-    `output_at_most`: tokens; None if not bounded.
+    `output_at_most`: tokens; None if not bounded. `redacted`: what the client is told of its personal data, if that was
+    taken out of the body. `new_tap`: what looks at its answer.
     """
 
     model: str
@@ -37,6 +41,8 @@ class InferenceRequest:
     prompts: int = 1
     choices: int = 1
     output_at_most: int | None = None
+    redacted: Header | None = None
+    new_tap: NewTap = AnswerTap
 
 
 def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[dict[str, Any], list[MediaReference]]:
@@ -70,7 +76,8 @@ def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | N
     salt: bytes = model.encode("utf-8", "replace")
     if cache_salt is not None:
         salt += b"\0" + cache_salt.encode()
-    prompt = prompt_blocks(document, salt)
+    is_tokens = path == TOKENS_ROUTE
+    prompt = token_blocks(document["token_ids"], salt) if is_tokens else prompt_blocks(document, salt)
     if cache_salt is not None and path in SALTED_ROUTES:
         document["cache_salt"] = cache_salt
     body, wanted = asking_for_usage(path, orjson.dumps(document), document)

@@ -32,7 +32,8 @@ class RequestRecord:
     client left before it had one. `ttft_ms` is as the client sees it in a stream, and as the engine tells it otherwise.
     `engine_queue_ms`, `prefill_ms`, `decode_ms`: the engine's own words. `gaps_ms`: between one piece of a stream and
     the next, without the wait for the first and without the last, which is its end. `tried`: replicas that were asked
-    before. `slo_met`: None where the SLO does not say.
+    before. `slo_met`: None where the SLO does not say. `recipe`, `part_of`: of an engine call that a recipe made, the
+    name and the id of the recipe's own request. `parts`: how many engine calls were made for it.
     """
 
     request_id: str
@@ -41,6 +42,9 @@ class RequestRecord:
     stages: Stages = field(default_factory=Stages)
     began_s: float = field(default_factory=time.time)
     client_request_id: str = ""
+    recipe: str = ""
+    part_of: str = ""
+    parts: int = 0
     trace_id: str = ""
     trace: RequestTrace | None = None
     model: str = ""

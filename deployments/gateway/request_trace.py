@@ -16,6 +16,9 @@ class RequestTrace(Protocol):
     def asks(self, replica: str) -> bytes:
         """An attempt on a replica begins; the headers by which its engine joins the trace."""
 
+    def below(self) -> dict[bytes, bytes]:
+        """Headers by which requests that the gateway itself makes for this one join the trace."""
+
     def attempt_ends(self, outcome: str) -> None: ...
 
 

@@ -44,12 +44,14 @@ class Gateway:
         self._connections = ClientConnections()
         self._server: asyncio.Server | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._following_recipes: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Raises:
         OSError: the address cannot be bound.
         """
         self._is_local = is_local(host)
+        await asyncio.to_thread(self.app.recipes.shelf.refresh)
         self._listener = listening_socket(host, port, shared=True)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: ClientConnection(
@@ -62,6 +64,7 @@ class Gateway:
         )
         if self._certificate is not None:
             self._renewing = asyncio.create_task(self._certificate.follow())
+        self._following_recipes = asyncio.create_task(self.app.recipes.shelf.follow())
 
     def set_replicas(self, model: str, replicas: Sequence[ReplicaInfo]) -> None:
         """The replicas that `model` has from now on; what other gateways have on them is followed."""
@@ -109,8 +112,9 @@ class Gateway:
         left = list(self._connections)
         for connection in left:
             connection.drop()
-        if self._renewing is not None:
-            self._renewing.cancel()
+        for following in (self._renewing, self._following_recipes):
+            if following is not None:
+                following.cancel()
         await self._feeds.close()
         self.app.close()
         return len(left)

@@ -18,7 +18,11 @@ class GatewaySettings:
 
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what `body_rules` takes.
     `media_hosts`: from where images and the like may be fetched. `cors_origins`: whose pages may call from a browser.
+    `recipes_folder`: of the operator's own recipes. `recipes_model`: for recipes that name none.
     `require_keys`: auto: as soon as there is a key, and on an address that other machines reach; or always.
+
+    Of tenants with redaction: `phone_regions` whose numbers are found without a country's code, and `names_model` at
+    `names_url`, which is asked for names of people; "": nobody is.
     """
 
     connect_timeout_s: float = 2.0
@@ -37,4 +41,9 @@ class GatewaySettings:
     extra_body_fields: Collection[str] = ()
     media_hosts: Collection[str] = ()
     cors_origins: Collection[str] = ()
+    recipes_folder: str | None = None
+    recipes_model: str | None = None
     require_keys: Literal["auto", "always"] = "auto"
+    phone_regions: Collection[str] = ("US",)
+    names_url: str = ""
+    names_model: str = ""

@@ -67,9 +67,10 @@ class SpansOfRequest:
         self._attempt = self._tracer.start_span(
             "engine", self._context, SpanKind.CLIENT, {"baryon.replica": replica}, start_time=self._now_ns()
         )
-        carrier: dict[str, str] = {}
-        PROPAGATOR.inject(carrier, set_span_in_context(self._attempt, Context()))
-        return b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in carrier.items())
+        return b"".join(b"%b: %b\r\n" % header for header in headers_of(self._attempt).items())
+
+    def below(self) -> dict[bytes, bytes]:
+        return headers_of(self._span)
 
     def attempt_ends(self, outcome: str) -> None:
         if self._attempt is not None:
@@ -100,6 +101,13 @@ class SpansOfRequest:
         return self._began_ns + int(self._stages.now_ms() * NS_PER_MS)
 
 
+def headers_of(span: Span) -> dict[bytes, bytes]:
+    """By which others join it."""
+    carrier: dict[str, str] = {}
+    PROPAGATOR.inject(carrier, set_span_in_context(span, Context()))
+    return {name.encode(): value.encode() for name, value in carrier.items()}
+
+
 def caller_in(headers: Mapping[bytes, bytes]) -> Context:
     """The span that the request belongs to, if its client told one in the way of W3C."""
     names = [name for name in ("traceparent", "tracestate") if name.encode() in headers]
@@ -118,6 +126,7 @@ def attributes(record: RequestRecord) -> dict[str, Any]:
         "gen_ai.usage.output_tokens": record.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": record.cached_tokens,
         "baryon.request_id": record.request_id,
+        "baryon.recipe": record.recipe or None,
         "baryon.tenant": record.tenant or None,
         "baryon.outcome": record.outcome,
         "baryon.stream": record.stream,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -15,44 +15,13 @@ from starlette.routing import Route
 
 from engine.simulated.core import EngineFull, SimulatedEngine
 from engine.simulated.metrics_text import metrics_text
+from engine.simulated.parameters import Parameters, SamplingParameters, StreamOptions
 from engine.simulated.timings import Timings
+from engine.simulated.tokens import log_prob, rendered, text_of, token_ids
 from engine.simulated.words import count_tokens, tokens_of
 
-DEFAULT_TOKENS = 64
 EMBEDDING_SIZE = 32
 ROLE = b'{"index":%d,"delta":{"role":"assistant","content":""},"finish_reason":null}'
-
-
-class StreamOptions(BaseModel):
-    include_usage: bool = False
-    continuous_usage_stats: bool = False
-
-
-class Parameters(BaseModel):
-    """What the simulated engine reads of a request. Everything else a real engine knows is accepted and ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-    model: str | None = None
-    prompt: str | list[str] | list[int] | None = None
-    messages: list[dict[str, Any]] | None = None
-    input: str | list[Any] | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    max_output_tokens: int | None = Field(None, ge=1)
-    n: int = Field(1, ge=1, le=128)
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    tokens: list[int] | None = None
-
-    def text(self) -> str:
-        """The prompt as one string."""
-        given = self.messages or self.input or self.prompt or ""
-        return given if isinstance(given, str) else orjson.dumps(given).decode()
-
-    def output_tokens(self) -> int:
-        return self.max_completion_tokens or self.max_tokens or self.max_output_tokens or DEFAULT_TOKENS
 
 
 class ApiError(Exception):
@@ -81,6 +50,7 @@ class SimulatedApi:
             "/v1/messages": self._messages,
             "/tokenize": self._tokenize,
             "/detokenize": self._detokenize,
+            "/inference/v1/generate": self._tokens,
         }
         routes = [Route(path, handler, methods=["POST"]) for path, handler in post.items()]
         get = {"/v1/models": self._models, "/health": self._health, "/metrics": self._metrics}
@@ -207,12 +177,26 @@ class SimulatedApi:
 
     async def _tokenize(self, request: Request) -> Response:
         parameters = await self._read(request)
-        tokens = list(parameters.text().encode())[::4]
+        opens, continues = parameters.add_generation_prompt, parameters.continue_final_message
+        messages = parameters.messages
+        text = rendered(messages, opens_answer=opens, continues=continues) if messages else parameters.text()
+        tokens = token_ids(text)
         return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": self._max_model_len})
 
     async def _detokenize(self, request: Request) -> Response:
         parameters = await self._read(request)
-        return JSONResponse({"prompt": "".join(chr(token % 0x10FFFF) for token in parameters.tokens or [])})
+        return JSONResponse({"prompt": text_of(parameters.tokens or [])})
+
+    async def _tokens(self, request: Request) -> Response:
+        """Token ids in, and out, with the log-probabilities that were asked for."""
+        parameters = await self._read(request)
+        sampling = parameters.sampling_params
+        if sampling is None or not parameters.token_ids:
+            raise ApiError(400, "token_ids, sampling_params: both are needed")
+        texts, usage, _ = await self._finish(request, parameters, "generate-tokens-" + self._request_id(request))
+        scores = _scores(parameters.token_ids) if sampling.prompt_logprobs is not None else None
+        choice = _tokens_choice(texts[0], parameters.token_ids, sampling)
+        return JSONResponse({"model": self._model, "usage": usage, "prompt_logprobs": scores, "choices": [choice]})
 
     async def _models(self, _: Request) -> Response:
         card = {"id": self._model, "object": "model", "created": 0, "owned_by": "baryon-simulated"}
@@ -280,6 +264,18 @@ def _piece(kind: str, index: int, text: bytes, reason: bytes) -> bytes:
 def _whole_choice(kind: str, index: int, text: str) -> dict[str, Any]:
     content = {"message": {"role": "assistant", "content": text}} if kind == "chat.completion" else {"text": text}
     return {"index": index, **content, "logprobs": None, "finish_reason": "length"}
+
+
+def _tokens_choice(text: str, prompt: list[int], sampling: SamplingParameters) -> dict[str, Any]:
+    made = token_ids(text)[: sampling.max_tokens]
+    read = [{"token_id": token, "logprob": log_prob(prompt, token)} for token in sampling.logprob_token_ids]
+    told = {"content": [{"token_id": made[0], "logprob": log_prob(prompt, made[0]), "top_logprobs": read}]}
+    return {"index": 0, "token_ids": made, "logprobs": told, "finish_reason": "length"}
+
+
+def _scores(prompt: list[int]) -> list[dict[str, Any] | None]:
+    """Of each token of a prompt after those before it."""
+    return [{str(token): {"logprob": log_prob(prompt[:at], token)}} if at else None for at, token in enumerate(prompt)]
 
 
 def _usage(prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> dict[str, Any]:

@@ -141,6 +141,41 @@ async def test_a_model_answers_in_the_chat_and_the_answers_request_is_a_click_aw
         assert "anyone" in await page.until("document.querySelector('#receipt dl')?.innerText")
 
 
+async def test_a_recipe_is_tried_and_what_speaks_for_its_answer_is_highlighted(site: Live) -> None:
+    await site.send(2)
+    async with console(site) as page:
+        await page.until("document.querySelectorAll('#recipe-name option').length >= 7")
+        choose = "Object.assign(document.querySelector('#recipe-name'), {value: 'sentiment'})"
+        await page.value(f"{choose}.dispatchEvent(new Event('change'))")
+        await page.click("#recipe-input-text")
+        await page.type("The room was clean. The <b>staff</b> were lovely. The lift was slow.")
+        await page.click("#recipe-why")
+        await page.click("#recipe-run")
+        await page.until("document.querySelectorAll('.chances li').length === 3")
+        output = await page.value("document.querySelector('#recipe-answer .output').innerText")
+        assert output in ("positive", "neutral", "negative")
+        said = await page.value("document.querySelector('#recipe-answer .said').innerText")
+        assert said == "The room was clean. The <b>staff</b> were lovely. The lift was slow."
+        assert await page.value("document.querySelectorAll('#recipe-answer mark').length") >= 1
+        await page.click("#recipe-answer .note a")
+        assert "anyone" in await page.until("document.querySelector('#receipt dl')?.innerText")
+
+
+async def test_what_a_recipe_refuses_is_said_in_the_page(site: Live) -> None:
+    await site.send(2)
+    async with console(site) as page:
+        await page.until("document.querySelectorAll('#recipe-name option').length >= 7")
+        choose = "Object.assign(document.querySelector('#recipe-name'), {value: 'classify'})"
+        await page.value(f"{choose}.dispatchEvent(new Event('change'))")
+        for name, text in (("text", "A goal in the last minute."), ("labels", "sports, sports")):
+            await page.click(f"#recipe-input-{name}")
+            await page.type(text)
+        await page.click("#recipe-run")
+        refused = await page.until("document.querySelector('#recipe-answer [data-level=bad]')?.innerText")
+        assert "the label 'sports' twice" in refused
+        page.errors[:] = [error for error in page.errors if "400" not in error]
+
+
 async def test_the_autoscalers_decisions_are_drawn_with_their_reason(site: Live) -> None:
     await site.send(2)
     async with console(site) as page:

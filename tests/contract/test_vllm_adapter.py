@@ -25,7 +25,7 @@ from deployments.replica import free_port
 from engine.cpu import available_cores
 from engine.engine_process import EngineProcess
 from engine.failure import Failure
-from engine.guard import GENERATION_ROUTES
+from engine.guard import COUNTED_ROUTES
 from engine.health import HealthLimits, Observation
 from engine.health_watch import failure_of
 from engine.internal_token import token_now
@@ -175,7 +175,7 @@ def test_an_answer_that_is_cut_before_it_came_says_what_was_computed(client: htt
 
 
 def test_every_route_we_pass_on_exists(client: httpx.Client) -> None:
-    for _, path in sorted(GENERATION_ROUTES - {("POST", b"/v1/embeddings")}):
+    for _, path in sorted(COUNTED_ROUTES - {("POST", b"/v1/embeddings")}):
         assert client.post(path.decode(), json={}).status_code not in (404, 405), path
     for path in ("/v1/models", "/health", "/metrics"):
         assert client.get(path).status_code == 200, path

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "cluster": {"vllm", "torch", "starlette"},
     "monitoring": {"ray", "vllm", "torch", "cluster", "deployments", "engine"},
 }
-ALLOWED = {"cluster.autoscaler": "deployments/gateway"}
+ALLOWED = {"cluster.autoscaler": "deployments/gateway", "cluster.checked_yaml": "deployments/gateway/recipes"}
 RAY_IS_ALLOWED_IN = ("deployments", "cluster")
 
 

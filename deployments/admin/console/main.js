@@ -6,6 +6,7 @@ import { startDecisions } from "./decisions.js";
 import { $, say } from "./dom.js";
 import { showNone, showReceipt } from "./receipt.js";
 import { showReplicas } from "./replicas.js";
+import { offerRecipes, startRecipes } from "./recipes.js";
 import { mark, offerModels, startRequests } from "./requests.js";
 import { showTotals } from "./totals.js";
 import { clock, span } from "./words.js";
@@ -14,6 +15,7 @@ const PERIOD_MS = 2000;
 
 const decisions = startDecisions();
 startChat();
+startRecipes();
 startRequests(() => {});
 keepAsking(() => "/admin/overview", PERIOD_MS, showOverview, showSilence);
 
@@ -24,6 +26,7 @@ function showOverview(overview) {
   offerModels(names);
   decisions.offerModels(names);
   offerChat(overview.models, overview.is_key_needed);
+  offerRecipes(overview.is_key_needed);
   showHealth(overview);
 }
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import orjson
 
 from deployments.gateway.tenants.api_key import digest, fingerprint, id_of
-from deployments.gateway.tenants.tenant import Limits, Tenant
+from deployments.gateway.tenants.tenant import Limits, Privacy, Tenant
 
 KeyRow = tuple[str, bytes, str, float | None]
-TenantRow = tuple[str, int | None, int | None, int | None, int | None, int, bytes | None]
+TenantRow = tuple[str, int | None, int | None, int | None, int | None, int, bytes | None, Privacy]
 NOBODYS: KeyRow = ("", bytes(32), "", None)
 
 
@@ -18,9 +18,9 @@ NOBODYS: KeyRow = ("", bytes(32), "", None)
 class KeyPage:
     """A part of what changed since a version. `begins_anew`: what was known before counts no more.
 
-    Rows are plain tuples: there may be 100,000. `tenants`: name, `Limits` in their order, priority, and its models as
-    JSON. `keys`: id, digest, tenant, and when it expires in seconds of the wall clock, or None. `keys_exist`: whether
-    there has ever been one, so that revoking the last one opens nothing.
+    Rows are plain tuples: there may be 100,000. `tenants`: name, `Limits` in their order, priority, its models as JSON,
+    and its privacy. `keys`: id, digest, tenant, and when it expires in seconds of the wall clock, or None.
+    `keys_exist`: whether there has ever been one, so that revoking the last one opens nothing.
     """
 
     version: str
@@ -77,5 +77,5 @@ class Keyring:
 
 
 def tenant_of_row(row: TenantRow) -> Tenant:
-    name, *limits, priority, models = row
-    return Tenant(name, Limits(*limits), priority, None if models is None else frozenset(orjson.loads(models)))
+    name, *limits, priority, models, privacy = row
+    return Tenant(name, Limits(*limits), priority, None if models is None else frozenset(orjson.loads(models)), privacy)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from engine.guard import TOKENS_ROUTE
+
 WITHOUT_OUTPUT = frozenset({b"/v1/embeddings", b"/tokenize", b"/detokenize"})
 COMPLETIONS = b"/v1/completions"
 COMPLETIONS_DEFAULT_TOKENS = 16
@@ -12,6 +14,8 @@ def output_at_most(path: bytes, document: dict[str, Any]) -> int | None:
     """None: as many as the model's context has room for. The document is checked already."""
     if path in WITHOUT_OUTPUT:
         return 0
+    if path == TOKENS_ROUTE:
+        document = document["sampling_params"]
     default = COMPLETIONS_DEFAULT_TOKENS if path == COMPLETIONS else None
     bound = next((document[name] for name in BOUNDS if document.get(name) is not None), default)
     if bound is None:

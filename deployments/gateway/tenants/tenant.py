@@ -1,6 +1,9 @@
 """Step 2: who is it? A tenant, and what it may."""
 
 from dataclasses import dataclass, fields
+from typing import Literal
+
+Privacy = Literal["off", "redact", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """`priority`: of those who wait, a higher one goes first. `models`: those it may ask for; None: all of them."""
+    """`priority`: of those who wait, a higher one goes first. `models`: those it may ask for; None: all of them.
+
+    `privacy`: whether personal data is taken out of its requests, and whether it is put back into the answers.
+    """
 
     name: str
     limits: Limits = Limits()
     priority: int = 0
     models: frozenset[str] | None = None
+    privacy: Privacy = "off"
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

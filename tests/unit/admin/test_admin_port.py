@@ -154,3 +154,18 @@ async def test_a_gateway_whose_admin_port_is_taken_still_answers_for_itself(star
         answers = (await one.get("/admin/overview")).json()["gateways"]
         assert [answer["answers"] for answer in answers] == [True, True]
         await admin.close()
+
+
+async def test_a_recipe_is_tried_by_the_public_routes_and_its_engine_calls_found_by_its_id(
+    start_engine: StartEngine,
+) -> None:
+    chat = {"choices": [{"message": {"content": "Why not."}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9}}
+    engine = await start_engine(unary(orjson.dumps(chat)))
+    async with admin_stands([[engine]], ScriptedState()) as (one,):
+        listed = (await one.get("/v1/recipes")).json()
+        assert "answer" in [card["name"] for card in listed["data"]]
+        asked = post("/v1/recipes/answer", {"inputs": {"question": "Why?"}}, "content-type: application/json\r\n")
+        told = (await one.ask(asked.replace(b"host: gateway", b"host: 127.0.0.1:8001"))).json()
+        assert told["output"] == "Why not."
+        found = (await one.get(f"/admin/requests/{told['id']}")).json()["request"]
+        assert (found["recipe"], found["request_id"]) == ("answer", told["calls"][0])

@@ -51,6 +51,7 @@ def test_every_problem_is_told_at_once_with_its_line() -> None:
         ("models: [{name: a, source: gguf:x}]", "Expected bundled:NAME"),
         ("models: [{name: a, source: bundled:smollm}]", "did you mean bundled:smollm2-135m-instruct"),
         ("models: [{name: a, engine: simulated}]", "needs a profile"),
+        (GOOD + "gateway: {recipes_model: other}", "recipes_model is 'other', which is none of the models: m"),
         ("models: [{name: a, source: /x, profile: instant}]", "profile is for"),
         ("models: [{name: a, source: /x, engine_args: {max_model_length: 1}}]", "did you mean max_model_len?"),
         ("models: [{name: a, source: /x, engine_args: {port: 1}}]", "port is set by the replica itself"),
@@ -61,6 +62,9 @@ def test_every_problem_is_told_at_once_with_its_line() -> None:
         ("models: []\ngateway: {extra_body_fields: [cache_salt]}", "set by the gateway"),
         ("models: []\ngateway: {media_hosts: [169.254.169.254]}", "not the name of a host"),
         ("models: []\ngateway: {media_hosts: ['https://a.example']}", "not the name of a host"),
+        ("models: []\ngateway: {phone_regions: [UK]}", "like US, GB or DE"),
+        ("models: []\ngateway: {names_url: 'http://127.0.0.1:8000'}", "names_url and names_model go together"),
+        ("models: []\ngateway: {names_model: m, names_url: '127.0.0.1:8000'}", "is not like http://127.0.0.1:8000"),
         ("models: []\ngateway: {admin_host: 0.0.0.0}", "loopback only"),
         ("models: []\ngateway: {admin_host: console.example.com}", "kubectl port-forward"),
         ("models: []\ngateway: {admin_port: 8000}", "admin_port and port are both 8000"),
@@ -124,3 +128,11 @@ def test_any_document_is_a_configuration_or_an_error(document: object) -> None:
         parse_config(text)
     except ConfigError as error:
         assert str(error)
+
+
+def test_the_folder_of_recipes_is_the_same_wherever_the_gateway_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse_config(GOOD + "gateway: {recipes_folder: recipes}")
+    assert config.gateway.recipes_folder == str(tmp_path / "recipes")

@@ -168,3 +168,21 @@ def test_what_is_audited_of_a_configuration_has_no_secret() -> None:
     assert not re.search("s[1-4]", str(hidden).replace("urls", ""))
     assert hidden["engine_args"]["max_num_batched_tokens"] == 9
     assert hidden["engine_args"]["tokenizer"] == "t"
+
+
+@pytest.mark.usefixtures("run_folder")
+def test_whether_a_tenants_personal_data_is_taken_out_is_said_shown_and_audited() -> None:
+    told("keys", "create", "--tenant", "acme", "--privacy", "redact")
+    told("keys", "create", "--tenant", "plain")
+    assert {t["name"]: t["privacy"] for t in told("keys", "list")["tenants"]} == {"acme": "redact", "plain": "off"}
+    assert re.search(r"acme\s.*\sredact\s", baryon("keys", "list").output)
+    assert told("keys", "limit", "acme", "--privacy", "restore")["privacy"] == "restore"
+    assert told("keys", "limit", "acme", "--priority", "3")["privacy"] == "restore"
+    limited, changed, *_ = told("audit")
+    assert limited["details"] == {"priority": {"was": 0, "now": 3}}
+    assert (changed["action"], changed["subject"]) == ("tenant.limit", "acme")
+    assert changed["details"] == {"privacy": {"was": "redact", "now": "restore"}}
+    assert told("audit")[-1]["details"]["privacy"] == "redact"
+    refused = baryon("keys", "limit", "acme", "--privacy", "on")
+    assert refused.exit_code == 2
+    assert "redact" in refused.output

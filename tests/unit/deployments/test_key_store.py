@@ -59,6 +59,22 @@ def test_keys_are_good_after_a_restart(path: Path) -> None:
     assert tenant.name == "acme"
 
 
+def test_a_file_of_an_earlier_version_has_its_tenants_without_redaction(path: Path) -> None:
+    store = KeyStore(path)
+    key = created(store)
+    store.close()
+    with sqlite3.connect(path) as old:
+        old.execute("ALTER TABLE tenant DROP COLUMN privacy")
+    store = KeyStore(path)
+    assert [tenant.privacy for tenant in store.tenants()] == ["off"]
+    store.carry_out(SetLimits("acme", {"privacy": "redact"}), "me@here")
+    keyring = Keyring()
+    keyring.adopt(store.page_after(0, "e"))
+    tenant = keyring.tenant_of(key.encode(), 0.0)
+    assert tenant is not None
+    assert tenant.privacy == "redact"
+
+
 @pytest.mark.parametrize("what", ["missing", "another one"])
 def test_a_lost_secret_is_said_and_not_replaced(path: Path, what: str) -> None:
     store = KeyStore(path)

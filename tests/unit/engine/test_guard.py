@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.guard import GENERATION_ROUTES, RouteGuard
+from engine.guard import COUNTED_ROUTES, RouteGuard
 from engine.internal_token import token_now
 
 GOOD = token_now("good")
@@ -64,6 +64,8 @@ async def test_without_the_token_nothing_exists(guarded: tuple[RouteGuard, Inner
     [
         ("POST", "/invocations", None),
         ("POST", "/pause", None),
+        ("POST", "/inference/v1/abort_requests", None),
+        ("GET", "/inference/v1/generate", None),
         ("GET", "/v1/completions", None),
         ("POST", "/v1/completions", b"/v1%2fcompletions"),
         ("POST", "/v1/completions", b"//v1/completions"),
@@ -87,7 +89,7 @@ async def test_the_count_in_flight_returns_to_zero_whatever_happens(guarded: tup
 async def test_load_tells_the_generations_inside_and_only_those(guarded: tuple[RouteGuard, Inner]) -> None:
     guard, inner = guarded
     inner.may_go_on.clear()
-    paths = [path.decode() for _, path in sorted(GENERATION_ROUTES) if path != b"/v1/messages"]
+    paths = [path.decode() for _, path in sorted(COUNTED_ROUTES) if path != b"/v1/messages"]
     running = [asyncio.create_task(call(guard, "POST", path)) for path in paths]
     running.append(asyncio.create_task(call(guard, "GET", "/metrics")))
     await asyncio.sleep(0)
@@ -132,6 +134,7 @@ async def test_one_that_drains_finishes_what_runs_and_refuses_what_is_new(guarde
     await asyncio.sleep(0)
     assert await call(guard, "POST", "/-/drain") == (200, b'{"in_flight":1}')
     assert (await call(guard, "POST", "/v1/completions"))[0] == 421
+    assert (await call(guard, "POST", "/inference/v1/generate"))[0] == 421
     inner.may_go_on.set()
     assert await running == (200, b"inner")
     assert await call(guard, "GET", "/-/load") == (200, b'{"in_flight":0}')

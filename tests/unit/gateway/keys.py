@@ -51,7 +51,7 @@ def tenant_row(tenant: Tenant) -> TenantRow:
     models = None if tenant.models is None else orjson.dumps(sorted(tenant.models))
     return (
         *(tenant.name, limits.requests_per_minute, limits.tokens_per_minute),
-        *(limits.concurrent_requests, limits.tokens_per_day, tenant.priority, models),
+        *(limits.concurrent_requests, limits.tokens_per_day, tenant.priority, models, tenant.privacy),
     )
 
 

@@ -219,3 +219,21 @@ async def test_origins_change_while_a_connection_is_open(open_stand: OpenStand) 
     gateway.gateway.settings = replace(gateway.gateway.settings, cors_origins=["https://evil.example"])
     client.send(get("/health", PAGE))
     assert (await client.answer()).status == 200
+
+
+TOKENS_IN = {"model": MODEL, "token_ids": [1, 2], "sampling_params": {"max_tokens": 1}}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/inference/v1/generate", "/inference/v1/generate/", "//inference/v1/generate", "/inference%2Fv1/generate"],
+)
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+async def test_what_gateways_ask_of_engines_does_not_exist_for_clients(
+    start_engine: StartEngine, open_stand: OpenStand, path: str, method: bytes
+) -> None:
+    engine = await start_engine(unary(b"{}"))
+    gateway = await open_stand(engine)
+    answer = await gateway.ask(post(path, TOKENS_IN).replace(b"POST", method, 1))
+    assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+    assert not engine.exchanges

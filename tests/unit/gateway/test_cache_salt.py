@@ -8,7 +8,7 @@ import pytest
 from deployments.gateway.cache_salt import SALTED_ROUTES, cache_salt
 from deployments.gateway.request import InferenceRequest, inference_request, read_document
 from deployments.gateway.settings import GatewaySettings
-from engine.guard import GENERATION_ROUTES
+from engine.guard import GENERATION_ROUTES, TOKENS_ROUTE
 from tests.unit.gateway.test_body_rules import BASE
 
 ACME, EVIL = (cache_salt(b"secret of the cluster", name) for name in ("acme", "evil"))
@@ -20,11 +20,20 @@ def asked(path: bytes, salt: str | None, **more: Any) -> InferenceRequest:
     return inference_request(path, document, salt)
 
 
-@pytest.mark.parametrize("path", sorted(SALTED_ROUTES))
+@pytest.mark.parametrize("path", sorted(SALTED_ROUTES - {TOKENS_ROUTE}))
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_gets_the_salt_of_the_tenant(path: bytes, stream: bool) -> None:
     assert orjson.loads(asked(path, ACME, stream=stream).body)["cache_salt"] == ACME
     assert "cache_salt" not in orjson.loads(asked(path, None, stream=stream).body), "without tenants there is none"
+
+
+def test_tokens_of_our_own_asking_are_salted_like_the_tenants_text() -> None:
+    tokens = {"model": "m", "token_ids": list(range(300)), "sampling_params": {"max_tokens": 1}}
+    mine, again, theirs = (inference_request(TOKENS_ROUTE, dict(tokens), salt) for salt in (ACME, ACME, EVIL))
+    assert orjson.loads(mine.body)["cache_salt"] == ACME
+    assert mine.prompt == again.prompt
+    assert set(mine.prompt.hashes).isdisjoint(theirs.prompt.hashes)
+    assert mine.output_at_most == 1
 
 
 def test_routes_without_a_cache_get_none() -> None:

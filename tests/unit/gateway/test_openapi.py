@@ -10,6 +10,7 @@ import pytest
 from deployments.gateway.body_rules.fields import REFUSED
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.openapi import document
+from deployments.gateway.recipes.shelf import shipped
 from engine.guard import GENERATION_ROUTES
 from tests.unit.gateway.test_body_rules import BASE, OUT_OF_BOUNDS, PROMISED, sent_on
 
@@ -42,3 +43,18 @@ def test_what_it_forbids_the_gateway_refuses(path: bytes, field: str, value: Any
     except jsonschema.ValidationError:
         with pytest.raises(GatewayError):
             sent_on(path, {field: value})
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_each_shipped_recipe_is_there_with_what_it_takes(name: str) -> None:
+    taken = schema(f"/v1/recipes/{name}".encode())
+    fields = shipped()[name].recipe.inputs
+    least = {
+        field.name: {"text": "a", "labels": ["a", "b"], "schema": {}}[field.type]
+        for field in fields
+        if not field.may_be_left_out
+    }
+    jsonschema.validate({"inputs": least, "model": None, "explain": True}, taken)
+    for wrong in ({}, {"inputs": {}}, {"inputs": {**least, "other": 1}}, {"inputs": least, "other": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, taken)

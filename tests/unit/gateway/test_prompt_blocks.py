@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks
+from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks, token_blocks
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 40
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -68,3 +68,11 @@ def test_blocks_agree_exactly_as_far_as_the_text_does(common: str, one: str, oth
     ours, theirs = (common + one).encode("utf-8", "surrogatepass"), (common + other).encode("utf-8", "surrogatepass")
     for end, mine, yours in zip(left.ends, left.hashes, right.hashes, strict=False):
         assert (mine == yours) is (ours[:end] == theirs[:end])
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=64, max_size=200), st.lists(st.integers(0, 2**32 - 1)))
+def test_tokens_that_begin_alike_share_blocks_and_count_as_their_text_would(ids: list[int], more: list[int]) -> None:
+    first, longer = token_blocks(ids, b"m"), token_blocks([*ids, *more], b"m")
+    assert first.size_bytes == 4 * len(ids)
+    assert longer.hashes[: len(first.hashes)] == first.hashes
+    assert set(token_blocks([ids[0] ^ 1, *ids[1:]], b"m").hashes).isdisjoint(first.hashes)

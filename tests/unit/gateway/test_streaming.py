@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from deployments.gateway.relay import LARGEST_HELD_BYTES
+from deployments.gateway.answer_tap import LARGEST_HELD_BYTES
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, OpenStand, post, until

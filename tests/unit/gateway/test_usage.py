@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.usage import (
     LARGEST_USAGE_BYTES,
     Usage,
@@ -127,3 +128,14 @@ def test_what_the_engine_should_refuse_and_what_is_no_such_stream_is_left_as_it_
     ):
         body = orjson.dumps(document)
         assert asking_for_usage(path, body, document) == (body, None)
+
+
+@pytest.mark.parametrize("piece_bytes", [100, 1500, 100_000])
+def test_an_answer_in_token_ids_says_its_usage_first_however_long_it_is(piece_bytes: int) -> None:
+    usage = {"prompt_tokens": 900, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 16}}
+    scores = [None, *({str(token): {"logprob": -1.0, "rank": 1, "decoded_token": None}} for token in range(900))]
+    answer = orjson.dumps({"request_id": "r", "model": "m", "usage": usage, "prompt_logprobs": scores})
+    tap = AnswerTap(wanted=None, prompts=1, choices=1, on_first_token=list, last_headers=lambda _: [], comment=None)
+    for at in range(0, len(answer), piece_bytes):
+        tap.whole_data(answer[at : at + piece_bytes])
+    assert tap.usage() == Usage(900, 1, 16)
