@@ -135,9 +135,25 @@ def ask_everything(clients: Clients) -> None:
                 for model in (SIMULATED,) if tenant == "hidden" else (MODEL, SIMULATED):
                     answer = clients.ask(tenant, path, {**bodies(path, canaries), "stream": stream, "model": model})
                     assert answer.status_code == 200, (path, answer.text)
+        ask_recipes(clients, tenant)
         tokens = clients.ask(tenant, b"/tokenize", {"prompt": canaries.new()})
         assert tokens.status_code == 200
         clients.leave_in_the_middle(tenant, {"messages": turns(canaries.new()), "max_tokens": 400})
+
+
+def ask_recipes(clients: Clients, tenant: str) -> None:
+    """Of the simulated engine: a written answer, whole and streamed, and one of two labels."""
+    canaries = clients.canaries
+    question, task = {"question": canaries.new(), "context": canaries.address()}, {"task": canaries.address()}
+    labels = {"text": canaries.new(), "labels": [canaries.new(), canaries.new()]}
+    for name, inputs, stream in (("answer", question, False), ("write", task, True), ("classify", labels, False)):
+        body = {
+            "model": SIMULATED,
+            "inputs": inputs,
+            **({"max_tokens": 16, "stream": stream} if name == "write" else {}),
+        }
+        answer = clients.ask(tenant, f"/v1/recipes/{name}".encode(), body)
+        assert answer.status_code == 200, (name, answer.text)
 
 
 def ask_wrongly(clients: Clients) -> None:

@@ -208,6 +208,33 @@ async def test_who_asks_for_names_may_not_have_names_looked_for(
     assert (await stand.ask(asked("off", headers="x-baryon-names: 1\r\n"))).status == 200
 
 
+@pytest.mark.parametrize(("whose", "status"), [("off", 200), ("restore", 503)])
+async def test_names_are_found_by_a_model_of_the_same_cluster(
+    start_engine: StartEngine, open_stand: OpenStand, monkeypatch: pytest.MonkeyPatch, whose: str, status: int
+) -> None:
+    """The gateway asks itself, by the key of a tenant without redaction; by another's it would ask for ever."""
+
+    async def script(exchange: Exchange) -> None:
+        asks_for_names = b"response_format" in exchange.body
+        content = '{"names": ["Ann Lee"]}' if asks_for_names else "Dear <NAME_1>"
+        await unary(orjson.dumps({"choices": [{"message": {"content": content}}]}))(exchange)
+
+    engine = await start_engine(script)
+    stand = await opened(open_stand, engine)
+    stand.gateway.settings = GatewaySettings(names_url=f"http://127.0.0.1:{stand.port}", names_model=MODEL)
+    monkeypatch.setenv("BARYON_NAMES_KEY", KEYS[whose])
+    answer = await stand.ask(asked("restore", messages=[{"role": "user", "content": f"Ann Lee, {EMAIL}"}]))
+    assert answer.status == status
+    if status == 503:
+        assert answer.error["code"] == "names_unavailable"
+        assert engine.exchanges == []
+        return
+    assert answer.json()["choices"][0]["message"]["content"] == "Dear Ann Lee"
+    assert answer.headers["x-baryon-redacted"] == "EMAIL=1, NAME=1"
+    assert orjson.loads(got(engine))["messages"][0]["content"] == "<NAME_1>, <EMAIL_1>"
+    await stand.settled()
+
+
 async def test_when_off_nothing_of_it_is_in_the_way_of_a_chunk() -> None:
     """An answer is then looked at by the same class as ever, and so with redaction alone."""
     reader, body = RequestReader(GatewaySettings), orjson.dumps({"model": "m", "stream": True, "messages": []})
