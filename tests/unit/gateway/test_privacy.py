@@ -1,6 +1,7 @@
 """Redaction through a whole gateway: what its engine gets, and what its client gets back."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -265,3 +266,28 @@ async def test_errors_of_anthropics_route_have_its_shape(start_engine: StartEngi
     answer = await stand.ask(asked("redact", MESSAGES, messages=[{"role": "user", "content": many}], max_tokens=1))
     assert answer.status == 400
     assert "numbers" in answer.error["message"]
+
+
+@pytest.mark.parametrize("who", ["off", "redact", "restore"])
+async def test_no_log_line_of_a_gateway_has_what_was_said_though_all_be_logged(
+    start_engine: StartEngine, open_stand: OpenStand, caplog: pytest.LogCaptureFixture, who: str
+) -> None:
+    """On every route, answered, refused, failed, and with a part of the gateway that breaks."""
+    caplog.set_level(logging.DEBUG)
+    engine = await start_engine(unary(ANSWER))
+    stand = await opened(open_stand, engine)
+    for script in (
+        unary(ANSWER),
+        unary(orjson.dumps({"error": {"message": EMAIL}}), b"400 Bad Request"),
+        unary(EMAIL.encode(), b"500 Internal Server Error"),
+        stream(b"data: " + EMAIL.encode() + b"\n\n"),
+    ):
+        engine.script = script
+        for path in sorted(REQUESTS):
+            await stand.ask(asked(who, path, **REQUESTS[path]))
+    await stand.ask(asked(who, **{EMAIL: EMAIL, "messages": []}))
+    await stand.ask(asked(who, messages=EMAIL))
+    stand.gateway.app.observers.append(lambda record: 1 / 0)
+    await stand.ask(asked(who))
+    assert "ZeroDivisionError" in caplog.text
+    assert not [value for value in VALUES if value in caplog.text]
