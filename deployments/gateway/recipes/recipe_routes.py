@@ -15,6 +15,7 @@ from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.chosen import chosen
 from deployments.gateway.recipes.decoded import Decoded
+from deployments.gateway.recipes.explained import explained_input
 from deployments.gateway.recipes.generate import CHAT, generate, stream
 from deployments.gateway.recipes.inner_calls import Engines, InnerCalls, Origin
 from deployments.gateway.recipes.inputs import inputs_schema
@@ -84,11 +85,14 @@ class RecipeRoutes:
         if redacted is not None:
             response.also.append(redacted.header())
         record.path, record.recipe = f"/v1/recipes/{call.recipe.name}", call.recipe.name
+        record.model = call.model
         record.stream = call.stream
         if record.trace is not None:
             request.headers |= record.trace.below()
         calls = InnerCalls(self._engines, request, tenant, Origin(record.request_id, call.recipe.name))
         response.on_gone = calls.leave
+        if response.client_is_gone:
+            calls.leave()
         record.stages.enter(ENGINE)
         try:
             if call.stream:
@@ -99,7 +103,7 @@ class RecipeRoutes:
         finally:
             calls.leave()
             response.on_gone = None
-            record.parts = len(calls.ended)
+            record.parts = calls.begun
             if not response.started:
                 response.also += calls.rate_headers
         restoration = redacted.restoration if redacted is not None else None
@@ -139,7 +143,10 @@ class RecipeRoutes:
         document = read_document(request.body)
         request.body = b""
         model = model_for(document.get("model"), ready.recipe, settings.recipes_model, self._models(tenant))
-        return call_of(ready, document, model, self._context_tokens(model), settings.max_body_bytes)
+        call = call_of(ready, document, model, self._context_tokens(model), settings.max_body_bytes)
+        if call.explain is not None:
+            explained_input(call)
+        return call
 
     def _named(self, path: bytes) -> ReadyRecipe:
         name = path.removeprefix(ONE).decode("utf-8", "replace")
