@@ -25,6 +25,7 @@ from deployments.gateway.recipes.recipe_answer import answer_document
 from deployments.gateway.recipes.recipe_call import RecipeCall, call_of, model_for, read_document, recipe_named
 from deployments.gateway.recipes.recipe_file import ReadyRecipe
 from deployments.gateway.recipes.restored_answer import check_restored, restored_answer
+from deployments.gateway.recipes.schema_check import SchemaCheck
 from deployments.gateway.recipes.shelf import Shelf
 from deployments.gateway.recipes.structured import schema_of, structured
 from deployments.gateway.settings import GatewaySettings
@@ -60,6 +61,7 @@ class RecipeRoutes:
         self._context_tokens = context_tokens
         self._chooser = Chooser(version)
         self._redactor = redactor
+        self._check = SchemaCheck()
         self.shelf = Shelf(lambda: settings().recipes_folder)
 
     def tell(self, path: bytes) -> dict[str, Any]:
@@ -108,7 +110,7 @@ class RecipeRoutes:
                 response.also += calls.rate_headers
         restoration = redacted.restoration if redacted is not None else None
         if restoration is not None and asked.recipe.output.kind == "json":
-            check_restored(restoration, decoded.output, schema_of(asked))
+            await check_restored(self._check, restoration, decoded.output, schema_of(asked))
         record.outcome = "completed"
         explains = request.headers.get(EXPLAIN_HEADER) == b"1"
         document = answer_document(record.request_id, call, decoded, calls.ended, explains=explains)
@@ -126,7 +128,7 @@ class RecipeRoutes:
     async def _decode(self, calls: InnerCalls, call: RecipeCall, tenant: Tenant) -> Decoded:
         match call.recipe.output.kind:
             case "json":
-                return await structured(calls, call)
+                return await structured(calls, call, self._check)
             case "choose":
                 return await chosen(self._chooser, calls, call, tenant.name)
             case "generate":

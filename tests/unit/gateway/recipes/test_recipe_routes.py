@@ -138,6 +138,7 @@ async def test_json_satisfies_the_callers_schema(opened: Open) -> None:
         ('{"name": "A', "length", "answer_cut_off"),
         ('{"name": "A', "stop", "answer_not_json"),
         ("", "length", "answer_cut_off"),
+        ("[" * 300 + "]" * 300, "stop", "answer_not_json"),
         ('{"name": 7}', "stop", "schema_not_satisfied"),
         ('{"name": 7}', "length", "schema_not_satisfied"),
     ],
