@@ -16,6 +16,7 @@ from deployments.gateway.privacy.media_values import is_medium
 from deployments.gateway.privacy.names import KnownNames
 from deployments.gateway.privacy.placeholders import Placeholders, literal_placeholders
 from deployments.gateway.privacy.said import FIRST, is_said
+from deployments.gateway.privacy.stretches import found_in
 
 NOT_READ = frozenset({"model", "cache_salt", "tokens"})
 JSON_IN_TEXT = "arguments"
@@ -107,10 +108,10 @@ class Redaction:
         return "".join([*parts, text[end:]]) if parts else text
 
     def _found(self, text: str, *, said: bool) -> list[Found]:
-        self._numbers += len(NUMBER.findall(text))
+        self._numbers += sum(1 for _ in NUMBER.finditer(text))
         if self._numbers > MOST_NUMBERS:
             raise too_many_numbers(MOST_NUMBERS)
-        found = self._detector.find(text)
+        found = found_in(self._detector, text)
         if self._keeps_literals:
             found += literal_placeholders(text)
         if said:
