@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks.observed_gateway PORT ENGINE_URL`: a lone gateway with a cluster gateway's observers:
+"""`python -m tests.benchmarks.observed_gateway PORT ENGINE_URL [TRACES]`: a lone gateway with a cluster gateway's
 
-metrics in files, and the log of requests that went wrong.
+observers: metrics in files, and the log of requests that went wrong. TRACES: where spans of every request go, too.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from tests.unit.gateway.keys import no_keys
 MODEL, KNOWN_TENANTS = "m", 400
 
 
-async def main(port: int, url: str, folder: Path) -> None:
+async def main(port: int, url: str, folder: Path, traces: str | None) -> None:
     files = write_to_files(folder)
     from deployments.gateway.request_metrics import FLUSH_S, RequestMetrics
 
@@ -35,6 +35,10 @@ async def main(port: int, url: str, folder: Path) -> None:
     slots = LabelSlots(files.folder / "tenants.jsonl", KNOWN_TENANTS)
     metrics = RequestMetrics(slots)
     gateway.app.observers += [log_request, metrics]
+    if traces is not None:
+        from deployments.gateway.tracing import OtlpTracing
+
+        gateway.app.tracing = OtlpTracing(gateway.app.routers.gateway_id, traces, sample=1.0)
     await gateway.start("127.0.0.1", port)
     reporting = asyncio.create_task(UsageReporter(gateway.app.routers.gateway_id, gateway.app.tally, forget).run())
     while not reporting.done():
@@ -44,4 +48,4 @@ async def main(port: int, url: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        uvloop.run(main(int(sys.argv[1]), sys.argv[2], Path(temporary)))
+        uvloop.run(main(int(sys.argv[1]), sys.argv[2], Path(temporary), sys.argv[3] if len(sys.argv) > 3 else None))

@@ -1,4 +1,5 @@
-"""What a record of every request and `Server-Timing` cost, alone and with metrics: against an earlier commit.
+"""What a record of every request and `Server-Timing` cost: alone, with metrics, and with traces of all requests, too.
+Against an earlier commit.
 
 `python -m tests.benchmarks.record_cost [--before COMMIT] [--json OUT]`. Same engine, same run, in turn; CPU time is the
 gateways' own.
@@ -23,6 +24,7 @@ from tests.benchmarks.trust_cost import summary
 from tests.benchmarks.usage_cost import checked_out
 
 BEFORE = "dc1310e"
+MEASURED = ("record", "observed", "traced")
 CHUNKS, INTERVAL_MS, ROUNDS = 100, 10.0, 9
 PROMPT = "What is the capital of France?"
 MODULE = (sys.executable, "-m")
@@ -38,22 +40,24 @@ async def chunks_us(targets: list[Target], pids: dict[str, int]) -> dict[str, li
 
 
 async def measure(before: Path) -> dict[str, object]:
-    engine_port = free_port()
-    ports = {name: free_port() for name in ("before", "record", "observed")}
+    engine_port, traces_port = free_port(), free_port()
+    ports = {name: free_port() for name in ("before", *MEASURED)}
     url = f"http://127.0.0.1:{engine_port}"
     engine = [*MODULE, "tests.benchmarks.fake_engine", str(engine_port), str(CHUNKS), str(INTERVAL_MS)]
     pids = {}
     with ExitStack() as stack:
         stack.enter_context(running(engine, engine_port))
+        stack.enter_context(running([*MODULE, "tests.benchmarks.otlp_sink", str(traces_port)], traces_port))
         for name, port in ports.items():
-            module = "observed_gateway" if name == "observed" else "lone_gateway"
-            gateway = [*MODULE, f"tests.benchmarks.{module}", str(port), url]
+            module = "observed_gateway" if name in ("observed", "traced") else "lone_gateway"
+            traces = [f"http://127.0.0.1:{traces_port}/v1/traces"] if name == "traced" else []
+            gateway = [*MODULE, f"tests.benchmarks.{module}", str(port), url, *traces]
             pids[name] = stack.enter_context(running(gateway, port, before if name == "before" else None))
         targets = [Target(name, "127.0.0.1", port) for name, port in ports.items()]
         requests = await measure_requests(targets, pids, PROMPT)
         chunks = await chunks_us(targets, pids)
         mb = {name: rss_mb(pid) for name, pid in pids.items()}
-    return {name: against_before(name, requests, chunks, mb) for name in ("record", "observed")}
+    return {name: against_before(name, requests, chunks, mb) for name in MEASURED}
 
 
 def against_before(
