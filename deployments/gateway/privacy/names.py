@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 
 from deployments.gateway.privacy.found import Found, Kind
 
-
 BEGINNING = re.compile(r"\w+|[^\w\s]")
 AFTER_NO_WORD, BEFORE_NO_WORD = re.compile(r"(?<!\w)"), re.compile(r"(?!\w)")
 

@@ -168,7 +168,9 @@ def check_named(node: nodes.Filter | nodes.Test) -> None:
         raise TemplateProblem(node.lineno, f"gives '{node.name}' something else than one constant")
     if node.name in OF_INPUTS and not isinstance(node.node, nodes.Name):
         raise TemplateProblem(node.lineno, f"uses '{node.name}' on something else than an input as it is")
-    if node.name == "join" and any(len(str(one.as_const())) > LONGEST_BETWEEN for one in given):
+    if node.name == "join" and any(
+        len(str(one.value)) > LONGEST_BETWEEN for one in given if isinstance(one, nodes.Const)
+    ):
         raise TemplateProblem(node.lineno, f"joins with more than {LONGEST_BETWEEN} characters")
 
 
