@@ -42,8 +42,8 @@ SAID = "input"
 
 
 class RecipeRoutes:
-    """`models`: names of those that a tenant may use; `check_model` raises a GatewayError for another. Of a model, as far
-    as known: `context_tokens`, and `version`, of what serves it now. `redactor`: see `RequestReader`.
+    """`models`: names of those that a tenant may use; `check_model` raises a GatewayError for another. Of a model, as
+    far as known: `context_tokens`, and `version`, of what serves it now. `redactor`: see `RequestReader`.
     """
 
     def __init__(
