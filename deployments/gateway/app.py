@@ -107,7 +107,7 @@ class GatewayApp:
             self.tally,
         )
         self.recipes = RecipeRoutes(
-            self, settings, self._models, self._context_tokens, self._version, self._reader.redactor
+            self, settings, self._models, self._card, self._context_tokens, self._version, self._reader.redactor
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())

@@ -42,8 +42,8 @@ SAID = "input"
 
 
 class RecipeRoutes:
-    """`models`: names of those that a tenant may use. `context_tokens` of a model, as far as known; `version`: of what
-    serves it now.
+    """`models`: names of those that a tenant may use; `check_model` raises a GatewayError for another. Of a model, as
+    far as known: `context_tokens`, and `version`, of what serves it now. `redactor`: see `RequestReader`.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class RecipeRoutes:
         engines: Engines,
         settings: Callable[[], GatewaySettings],
         models: Callable[[Tenant], list[str]],
+        check_model: Callable[[str, Tenant], object],
         context_tokens: Callable[[str], int | None],
         version: Callable[[str], Hashable],
         redactor: Callable[[], Redactor],
@@ -58,6 +59,7 @@ class RecipeRoutes:
         self._engines = engines
         self._settings = settings
         self._models = models
+        self._check_model = check_model
         self._context_tokens = context_tokens
         self._chooser = Chooser(version)
         self._redactor = redactor
@@ -145,6 +147,7 @@ class RecipeRoutes:
         document = read_document(request.body)
         request.body = b""
         model = model_for(document.get("model"), ready.recipe, settings.recipes_model, self._models(tenant))
+        self._check_model(model, tenant)
         call = call_of(ready, document, model, self._context_tokens(model), settings.max_body_bytes)
         if call.explain is not None:
             explained_input(call)

@@ -298,6 +298,15 @@ async def test_an_explanation_that_cannot_be_is_refused_before_an_engine_is_aske
     assert not engine.asked
 
 
+async def test_a_name_that_a_client_made_up_is_in_no_record(opened: Open) -> None:
+    stand = await opened(ChatEngine())
+    seen: list[RequestRecord] = []
+    stand.gateway.app.observers.append(seen.append)
+    await ask(stand, "answer", {**QUESTION, "model": "made-up"})
+    await ask(stand, "made-up", QUESTION)
+    assert [(record.model, record.recipe, record.path) for record in seen] == [("", "", "/v1/recipes")] * 2
+
+
 async def test_whoever_wants_to_know_why_is_told_of_each_engine_call(opened: Open) -> None:
     stand = await opened(ChatEngine())
     (call,) = (await ask(stand, "answer", QUESTION, "x-baryon-explain: 1\r\n")).json()["calls"]
