@@ -30,13 +30,14 @@ def explained_input(call: RecipeCall) -> str:
         raise bad_request(f"'explain' names '{asked[:64]}', which is no text that was given: {names}.", "explain")
     if not given:
         raise bad_request("There is no text that could be explained.", "explain")
-    if call.recipe.output.kind != "choose":
-        refuse_long(call)
+    refuse_long(call)
     return asked or max(given, key=lambda name: len(given[name]))
 
 
 def refuse_long(call: RecipeCall) -> None:
-    """Of an answer that is text engines tell a log-probability for each token of the prompt, for each part left out."""
+    """It is read again for each part that is left out; of an answer that is a text, engines tell a log-probability for
+    each token of the prompt each time.
+    """
     chars = sum(len(message["content"]) for message in call.messages(call.ready.prompt))
     if chars > MOST_CHARS:
         message = f"'explain' is for prompts of up to {MOST_CHARS} characters, and this one has {chars}: leave it out."
