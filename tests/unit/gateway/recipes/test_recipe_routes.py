@@ -100,6 +100,18 @@ async def test_text_is_streamed_as_a_chat_is(opened: Open) -> None:
     await stand.settled()
 
 
+@pytest.mark.parametrize("stream_it", [True, False])
+async def test_the_id_that_a_client_is_told_finds_what_was_done_for_it(opened: Open, stream_it: bool) -> None:
+    stand = await opened(ChatEngine("one two"))
+    seen: list[RequestRecord] = []
+    stand.gateway.app.observers.append(seen.append)
+    answer = await ask(stand, "answer", {**QUESTION, "stream": stream_it})
+    assert answer.headers["x-request-id"] == seen[0].part_of
+    found = stand.gateway.app.recent.find(answer.headers["x-request-id"])
+    assert found is not None
+    assert found["request_id"] == seen[0].request_id
+
+
 async def test_a_stream_whose_engine_dies_ends_with_an_error_and_is_not_whole(opened: Open) -> None:
     stand = await opened(stream_then_die(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'))
     answer = await ask(stand, "answer", {**QUESTION, "stream": True})
