@@ -10,6 +10,10 @@
 {{- $volumes = append $volumes (dict "name" "tls" "secret" (dict "secretName" $tls)) -}}
 {{- $mounts = append $mounts (dict "name" "tls" "mountPath" "/etc/baryon/tls" "readOnly" true) -}}
 {{- end -}}
+{{- with $gateway.recipes.existingConfigMap -}}
+{{- $volumes = append $volumes (dict "name" "recipes" "configMap" (dict "name" . "optional" true)) -}}
+{{- $mounts = append $mounts (dict "name" "recipes" "mountPath" "/etc/baryon/recipes" "readOnly" true) -}}
+{{- end -}}
 {{- $ready := dict "httpGet" (dict "path" "/ready" "port" "gateway" "scheme" (ternary "HTTPS" "HTTP" (ne $tls ""))) "periodSeconds" 2 "timeoutSeconds" 2 "failureThreshold" 3 -}}
 {{- $selector := merge (dict "app.kubernetes.io/component" "gateway") (fromYaml (include "baryon.selector" .)) -}}
 {{- $apart := list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" (dict "matchLabels" $selector)) -}}

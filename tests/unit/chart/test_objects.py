@@ -7,13 +7,24 @@ import pytest
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from tests.unit.chart.golden import FOLDER, PRESETS, golden
-from tests.unit.chart.helm import CHART, TYPES_WITHOUT_CLUSTER, Document, binaries, groups, helm, one, rendered
+from tests.unit.chart.helm import (
+    CHART,
+    TYPES_WITHOUT_CLUSTER,
+    Document,
+    binaries,
+    groups,
+    helm,
+    one,
+    rendered,
+    serve_document,
+)
 from tests.unit.chart.kuberay_schema import problems
 
 EVERYTHING: Document = {
     "gateway": {
         "replicas": 2,
         "tls": {"existingSecret": "t"},
+        "recipes": {"existingConfigMap": "r"},
         "service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8"]},
     },
     "ingress": {
@@ -101,6 +112,16 @@ def test_ray_derives_what_each_pod_has() -> None:
     assert (resources["state"]["CPU"], resources["state"]["baryon_state"]) == (0, 1)
     assert (resources["h100"]["CPU"], resources["h100"]["GPU"], resources["h100"]["baryon_group_h100"]) == (64, 8, 1)
     assert (types["h100"]["min_workers"], types["h100"]["max_workers"]) == (1, 2)
+
+
+def test_recipes_of_a_config_map_are_where_gateways_look_for_them() -> None:
+    made = rendered({"gateway": {"recipes": {"existingConfigMap": "mine"}}})
+    pod = groups(made)["gateway"]["template"]["spec"]
+    assert {"name": "recipes", "configMap": {"name": "mine", "optional": True}} in pod["volumes"]
+    (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "recipes"]
+    (gateway,) = [made for made in serve_document(made)["applications"] if made["name"] == "gateway"]
+    assert gateway["deployments"][0]["user_config"]["recipes_folder"] == mount["mountPath"]
+    assert "subPath" not in mount, "kubelet does not follow changes of a file that is mounted by itself"
 
 
 def test_only_gateways_are_behind_the_service() -> None:
