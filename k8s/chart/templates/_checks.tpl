@@ -48,6 +48,10 @@
 {{- with .Values.gcsFaultTolerance -}}
 {{- if and .enabled (not .redisAddress) }}{{ fail "\n\ngcsFaultTolerance.redisAddress is missing, like redis:6379." }}{{ end -}}
 {{- end -}}
+{{- with .Values.modelCache -}}
+{{- if and .existingClaim .claim.create }}{{ fail "\n\nmodelCache: either existingClaim, or claim.create." }}{{ end -}}
+{{- if and .warmUp.enabled (not (include "baryon.modelClaim" $)) }}{{ fail "\n\nmodelCache.warmUp fills a claim: name existingClaim, or set claim.create." }}{{ end -}}
+{{- end -}}
 {{- range $where := list .Values .Values.head .Values.gateway .Values.state .Values.groupDefaults -}}
 {{- include "baryon.checkEnv" $where.env -}}
 {{- end -}}
