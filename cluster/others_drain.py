@@ -1,6 +1,6 @@
 """Before the head's pod or state's goes: what still drains on other nodes needs both, so this waits for it.
 
-When a whole cluster ends, all its pods are told at once. `python -m cluster.others_drain --within-s 195`
+When a whole cluster ends, all its pods are told at once. `python -m cluster.others_drain --within-s 315`
 """
 
 import argparse

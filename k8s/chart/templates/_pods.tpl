@@ -9,6 +9,7 @@
 - {name: RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S, value: "1"}
 - {name: RAY_DEDUP_LOGS, value: "0"}
 - {name: RAY_worker_niceness, value: "0"}
+- {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: "0"}
 {{- if and .downloads .root.Values.huggingFace.existingSecret }}
 - {name: HF_TOKEN_PATH, value: /etc/baryon/hugging-face/token}
 {{- end }}
@@ -62,7 +63,7 @@ spec:
   {{- with $values.podSecurityContext }}
   securityContext: {{- toYaml . | nindent 4 }}
   {{- end }}
-  terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 30 }}
+  terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 60 }}
   {{- with $values.schedulerName }}
   schedulerName: {{ . }}
   {{- end }}

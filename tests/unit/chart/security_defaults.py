@@ -195,7 +195,7 @@ DEFAULTS: dict[str, Default] = {
     ),
     "graceful termination": Default(
         pods_outlive_their_drain,
-        Edit("_pods.tpl", "terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 30 }}", ""),
+        Edit("_pods.tpl", "terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 60 }}", ""),
     ),
     "drain before termination": Default(pods_outlive_their_drain, Edit("_pods.tpl", "preStop:\n", "postStart:\n")),
     "old cluster's end": Default(
