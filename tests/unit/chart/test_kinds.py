@@ -1,6 +1,7 @@
 """An API server takes every object, of each version of Kubernetes that the chart is for."""
 
 import copy
+import json
 
 import pytest
 
@@ -8,6 +9,8 @@ from tests.unit.chart.everything import EVERYTHING
 from tests.unit.chart.golden import PRESETS
 from tests.unit.chart.helm import Document, groups, rendered
 from tests.unit.chart.kinds import OF_OPERATORS, VERSIONS, compiler, is_kubernetes_own, kubernetes_validate, wrong_types
+
+pytestmark = pytest.mark.slow
 
 
 def all_objects() -> list[Document]:
@@ -23,7 +26,9 @@ def all_objects() -> list[Document]:
 
 @pytest.fixture(scope="module")
 def own_kinds() -> list[Document]:
-    return [o for o in all_objects() if is_kubernetes_own(o)]
+    """Each once: presets have many in common."""
+    own = {json.dumps(o, sort_keys=True): o for o in all_objects() if is_kubernetes_own(o)}
+    return list(own.values())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
