@@ -79,7 +79,7 @@ def undocumented(text: str) -> list[str]:
 
 def test_what_the_chart_has_from_elsewhere_is_up_to_date() -> None:
     stale = [path.name for path, text in chart_files().items() if not path.exists() or path.read_text() != text]
-    assert stale == [], "run python scripts/chart_files.py"
+    assert stale == [], "run python -m scripts.chart_files"
 
 
 def test_every_value_is_described_above_it() -> None:
