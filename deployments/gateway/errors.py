@@ -111,6 +111,11 @@ def too_many_numbers(most: int) -> GatewayError:
     return GatewayError(400, "too_many_numbers", message)
 
 
+def too_much_for_names(what: str) -> GatewayError:
+    message = f"Names of people are taken out of what this key sends, and this has {what}: send less at a time."
+    return GatewayError(400, "too_much_for_names", message)
+
+
 def names_unavailable() -> GatewayError:
     message = "The model that finds names of people did not answer, and without it this request is not sent on."
     return GatewayError(503, "names_unavailable", message, retry_after_s=5)

@@ -10,13 +10,14 @@ from typing import TypeGuard
 import httpx
 import orjson
 
-from deployments.gateway.errors import names_unavailable
+from deployments.gateway.errors import names_unavailable, too_much_for_names
 from deployments.gateway.privacy.names_header import ASKS_FOR_NAMES
 
 KEY_VARIABLE = "BARYON_NAMES_KEY"
 LIMIT_S = 20.0
 AT_ONCE = 8
 PIECE_CHARACTERS = 2_000
+MOST_PIECES, MOST_NAMES = 256, 1_000
 MOST_TOKENS = 1_024
 SHORTEST, LONGEST = 2, 100
 INSTRUCTION = (
@@ -45,16 +46,21 @@ class NamesModel:
         """By text; those without any are left out. Nothing is kept of them.
 
         Raises:
-            GatewayError: 503, it did not say: what may have a name in it does not leave the gateway.
+            GatewayError: 503, it did not say: what may have a name in it does not leave the gateway; 400, it would have
+                to be asked too often, or found too many.
         """
         asked = list(dict.fromkeys(text for text in texts if any(map(str.isalpha, text))))
         if not asked:
             return {}
+        if sum(1 for text in asked for _ in pieces_of(text)) > MOST_PIECES:
+            raise too_much_for_names(f"more than {MOST_PIECES} pieces of text")
         key = os.environ.get(KEY_VARIABLE)
         headers = {ASKS_FOR_NAMES.decode(): "1", **({"authorization": f"Bearer {key}"} if key else {})}
         transport = self._transport or httpx.AsyncHTTPTransport(verify=self._trusted, trust_env=False)
         async with httpx.AsyncClient(transport=transport, headers=headers, timeout=LIMIT_S) as client:
             found = await asyncio.gather(*(self._names(client, text) for text in asked))
+        if sum(map(len, found)) > MOST_NAMES:
+            raise too_much_for_names(f"more than {MOST_NAMES} names")
         return {text: names for text, names in zip(asked, found, strict=True) if names}
 
     async def _names(self, client: httpx.AsyncClient, text: str) -> list[str]:

@@ -30,12 +30,10 @@ def phone_numbers(text: str, regions: Sequence[str]) -> Iterator[Found]:
     """With `+` or `00` from anywhere; without it those of `regions` (ISO 3166 codes), in groups or after a word that
     says so: ten digits alone are as often an order's number.
     """
-    if CANDIDATE.search(text) is None:
-        return
-    dialled = DIALLED.sub(PLUS, DATE.sub(lambda date: "|" * len(date[0]), text))
-    for candidate in CANDIDATE.finditer(dialled):
+    for candidate in CANDIDATE.finditer(text):
         begin = max(0, candidate.start() - BEFORE)
-        window = dialled[begin : candidate.end() + AFTER]
+        window = text[begin : candidate.end() + AFTER]
+        window = DIALLED.sub(PLUS, DATE.sub(lambda date: "|" * len(date[0]), window))
         for region in regions or (None,):
             for match in PhoneNumberMatcher(window, region, leniency=Leniency.VALID, max_tries=NO_END_OF_TRIES):
                 start, end = begin + match.start, begin + match.end

@@ -1,6 +1,7 @@
 """Redaction through a whole gateway: what its engine gets, and what its client gets back."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -208,6 +209,33 @@ async def test_who_asks_for_names_may_not_have_names_looked_for(
     assert (await stand.ask(asked("off", headers="x-baryon-names: 1\r\n"))).status == 200
 
 
+@pytest.mark.parametrize(("whose", "status"), [("off", 200), ("restore", 503)])
+async def test_names_are_found_by_a_model_of_the_same_cluster(
+    start_engine: StartEngine, open_stand: OpenStand, monkeypatch: pytest.MonkeyPatch, whose: str, status: int
+) -> None:
+    """The gateway asks itself, by the key of a tenant without redaction; by another's it would ask for ever."""
+
+    async def script(exchange: Exchange) -> None:
+        asks_for_names = b"response_format" in exchange.body
+        content = '{"names": ["Ann Lee"]}' if asks_for_names else "Dear <NAME_1>"
+        await unary(orjson.dumps({"choices": [{"message": {"content": content}}]}))(exchange)
+
+    engine = await start_engine(script)
+    stand = await opened(open_stand, engine)
+    stand.gateway.settings = GatewaySettings(names_url=f"http://127.0.0.1:{stand.port}", names_model=MODEL)
+    monkeypatch.setenv("BARYON_NAMES_KEY", KEYS[whose])
+    answer = await stand.ask(asked("restore", messages=[{"role": "user", "content": f"Ann Lee, {EMAIL}"}]))
+    assert answer.status == status
+    if status == 503:
+        assert answer.error["code"] == "names_unavailable"
+        assert engine.exchanges == []
+        return
+    assert answer.json()["choices"][0]["message"]["content"] == "Dear Ann Lee"
+    assert answer.headers["x-baryon-redacted"] == "EMAIL=1, NAME=1"
+    assert orjson.loads(got(engine))["messages"][0]["content"] == "<NAME_1>, <EMAIL_1>"
+    await stand.settled()
+
+
 async def test_when_off_nothing_of_it_is_in_the_way_of_a_chunk() -> None:
     """An answer is then looked at by the same class as ever, and so with redaction alone."""
     reader, body = RequestReader(GatewaySettings), orjson.dumps({"model": "m", "stream": True, "messages": []})
@@ -238,3 +266,28 @@ async def test_errors_of_anthropics_route_have_its_shape(start_engine: StartEngi
     answer = await stand.ask(asked("redact", MESSAGES, messages=[{"role": "user", "content": many}], max_tokens=1))
     assert answer.status == 400
     assert "numbers" in answer.error["message"]
+
+
+@pytest.mark.parametrize("who", ["off", "redact", "restore"])
+async def test_no_log_line_of_a_gateway_has_what_was_said_though_all_be_logged(
+    start_engine: StartEngine, open_stand: OpenStand, caplog: pytest.LogCaptureFixture, who: str
+) -> None:
+    """On every route, answered, refused, failed, and with a part of the gateway that breaks."""
+    caplog.set_level(logging.DEBUG)
+    engine = await start_engine(unary(ANSWER))
+    stand = await opened(open_stand, engine)
+    for script in (
+        unary(ANSWER),
+        unary(orjson.dumps({"error": {"message": EMAIL}}), b"400 Bad Request"),
+        unary(EMAIL.encode(), b"500 Internal Server Error"),
+        stream(b"data: " + EMAIL.encode() + b"\n\n"),
+    ):
+        engine.script = script
+        for path in sorted(REQUESTS):
+            await stand.ask(asked(who, path, **REQUESTS[path]))
+    await stand.ask(asked(who, **{EMAIL: EMAIL, "messages": []}))
+    await stand.ask(asked(who, messages=EMAIL))
+    stand.gateway.app.observers.append(lambda record: 1 / 0)
+    await stand.ask(asked(who))
+    assert "ZeroDivisionError" in caplog.text
+    assert not [value for value in VALUES if value in caplog.text]

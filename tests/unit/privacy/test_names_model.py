@@ -9,7 +9,14 @@ import pytest
 
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.privacy.detection import Detector
-from deployments.gateway.privacy.names_model import KEY_VARIABLE, PIECE_CHARACTERS, NamesModel, pieces_of
+from deployments.gateway.privacy.names_model import (
+    KEY_VARIABLE,
+    MOST_NAMES,
+    MOST_PIECES,
+    PIECE_CHARACTERS,
+    NamesModel,
+    pieces_of,
+)
 from deployments.gateway.privacy.redactor import Redactor
 from deployments.gateway.privacy.said import said_texts
 from tests.unit.privacy.requests import CONVERSATION, DATA
@@ -139,3 +146,15 @@ async def test_a_long_text_is_asked_about_in_pieces_that_do_not_cut_words() -> N
     assert list(pieces_of("x" * (PIECE_CHARACTERS + 1))) == ["x" * PIECE_CHARACTERS, "x"]
     (content,) = await redacted(Server(), chat(text))
     assert content == text.replace("Ann Lee", "<NAME_1>").replace("Bob", "<NAME_2>")
+
+
+async def test_what_would_keep_the_model_busy_for_long_is_refused() -> None:
+    server = Server()
+    with pytest.raises(GatewayError) as caught:
+        await redacted(server, chat("word " * (PIECE_CHARACTERS // 5) * (MOST_PIECES + 1)))
+    assert (caught.value.status, caught.value.code) == (400, "too_much_for_names")
+    assert server.requests == []
+    words = [f"Name{number}" for number in range(MOST_NAMES + 1)]
+    with pytest.raises(GatewayError) as caught:
+        await redacted(Server(lambda _: {"names": words}), chat(" ".join(words)[:PIECE_CHARACTERS], " ".join(words)))
+    assert caught.value.code == "too_much_for_names"
