@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,24 @@ async def test_other_replicas_are_asked_anew() -> None:
     assert (await chooser.choose(engine, question("love"))).cost.reads == 1 + len(CONTENT_FREE)
 
 
+async def test_what_was_learned_while_replicas_came_or_went_is_not_remembered() -> None:
+    """A model that was asleep when it was asked is woken by that; when it sleeps again, another version may wake."""
+    serving = [""]
+
+    class Waking(ToyEngine):
+        async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
+            serving[0] = "replica-1"
+            return await super().ask(path, document)
+
+    chooser = Chooser(lambda _: serving[0])
+    await chooser.choose(Waking(LIKES), question("love"))
+    serving[0] = ""
+    other = ToyEngine(LIKES, thinks=(7, 8))
+    await chooser.choose(other, question("love"))
+    spelled = {document["messages"][-1]["content"] for _, document in other.asked if "messages" in document}
+    assert spelled >= {"positive", "negative"}
+
+
 async def test_where_labels_part_later_the_deeper_reads_come_after_the_first(chooser: Chooser) -> None:
     engine = ToyEngine({"mood": {"very good": 2.0, "very bad": 1.0, "so-so": 0.5}})
     asked = replace(question("x", "very good", "very bad", "so-so", "so what"), blanks=())
@@ -124,3 +143,24 @@ async def test_nothing_is_kept_of_a_call_that_fails(chooser: Chooser) -> None:
     with pytest.raises(GatewayError):
         await chooser.choose(Failing(LIKES), question("love"))
     assert (await chooser.choose(ToyEngine(LIKES), question("love"))).label == "positive"
+
+
+async def test_labels_that_one_call_may_not_all_ask_for_are_there_for_the_next(chooser: Chooser) -> None:
+    """A tenant may have fewer requests in a minute than there are labels."""
+
+    class Limited(ToyEngine):
+        left = 4
+
+        async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
+            self.left -= 1
+            if self.left < 0:
+                raise GatewayError(429, "rate_limit_exceeded", "later")
+            return await super().ask(path, document)
+
+    engine, asked = Limited(LIKES), replace(question("love", "positive", *"abcdefgh"), blanks=())
+    for _ in range(2):
+        with pytest.raises(GatewayError):
+            await chooser.choose(engine, asked)
+        engine.left = 4
+    engine.left = 5
+    assert (await chooser.choose(engine, asked)).label == "positive"

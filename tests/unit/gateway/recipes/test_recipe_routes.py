@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from deployments.gateway.catalogue import ModelCard
+from deployments.gateway.catalogue import ModelCard, Scaling, Wake
+from deployments.gateway.recipes.explained import MOST_CHARS
 from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.api_key import new_api_key
@@ -19,7 +20,7 @@ from tests.unit.gateway.harness import MODEL, Answer, OpenStand, Stand, get, pos
 from tests.unit.gateway.keys import keyring_of
 from tests.unit.gateway.recipes.engine import ChatEngine, usage
 from tests.unit.gateway.recipes.files import GREET, put
-from tests.unit.gateway.scripted_engine import Exchange, never_answer, stream, stream_then_die, unary
+from tests.unit.gateway.scripted_engine import Exchange, hang_up, never_answer, stream, stream_then_die, unary
 
 Script = Callable[[Exchange], Awaitable[None]]
 Open = Callable[..., Awaitable[Stand]]
@@ -123,6 +124,61 @@ async def test_when_the_client_leaves_the_engine_stops(opened: Open, stream_it: 
     await stand.settled()
 
 
+async def asleep(open_stand: OpenStand) -> Stand:
+    stand = await open_stand()
+    stand.know(wake=Wake(max_wait_s=60, max_waiting=4), scaling=Scaling(cold_start_s=40), not_ready="it sleeps.")
+    return stand
+
+
+async def test_a_recipe_wakes_its_model_and_waits_for_it(start_engine: StartEngine, open_stand: OpenStand) -> None:
+    stand = await asleep(open_stand)
+    client = await stand.client()
+    client.send(post("/v1/recipes/answer", QUESTION))
+    await until(lambda: stand.waiting() == 1)
+    assert stand.gateway.app.room.news.is_set()
+    stand.have(await start_engine(ChatEngine("Because.")))
+    assert (await client.answer()).json()["output"] == "Because."
+    await stand.settled()
+
+
+@pytest.mark.parametrize("stream_it", [True, False])
+async def test_a_client_that_leaves_while_its_recipe_waits_frees_its_place(
+    open_stand: OpenStand, stream_it: bool
+) -> None:
+    stand = await asleep(open_stand)
+    client = await stand.client()
+    client.send(post("/v1/recipes/answer", {**QUESTION, "stream": stream_it}))
+    await until(lambda: stand.waiting() == 1)
+    client.leave()
+    await until(lambda: not stand.waiting() and not stand.gateway.app.in_flight())
+
+
+async def test_a_gateway_that_drains_sends_a_waiting_recipe_elsewhere(open_stand: OpenStand) -> None:
+    stand = await asleep(open_stand)
+    client = await stand.client()
+    client.send(post("/v1/recipes/answer", QUESTION))
+    await until(lambda: stand.waiting() == 1)
+    stand.gateway.app.room.close()
+    answer = await client.answer()
+    assert (answer.status, answer.error["code"]) == (503, "shutting_down")
+
+
+async def test_a_replica_that_dies_in_the_middle_of_a_recipe_is_replaced_by_another(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    asked: list[bytes] = []
+
+    async def dies(exchange: Exchange) -> None:
+        asked.append(exchange.body)
+        await hang_up(exchange)
+
+    stand = await open_stand(await start_engine(dies), await start_engine(ChatEngine("Because.")))
+    answers = [await ask(stand, "answer", {"inputs": {"question": f"Why {number}?"}}) for number in range(4)]
+    assert [answer.json()["output"] for answer in answers] == ["Because."] * 4
+    assert asked
+    await stand.settled()
+
+
 async def test_json_satisfies_the_callers_schema(opened: Open) -> None:
     engine = ChatEngine('{"name": "Ada"}')
     stand = await opened(engine)
@@ -138,6 +194,7 @@ async def test_json_satisfies_the_callers_schema(opened: Open) -> None:
         ('{"name": "A', "length", "answer_cut_off"),
         ('{"name": "A', "stop", "answer_not_json"),
         ("", "length", "answer_cut_off"),
+        ("[" * 300 + "]" * 300, "stop", "answer_not_json"),
         ('{"name": 7}', "stop", "schema_not_satisfied"),
         ('{"name": 7}', "length", "schema_not_satisfied"),
     ],
@@ -209,6 +266,45 @@ async def test_a_call_that_is_refused_is_one_request_and_one_that_is_not_is_its_
     assert (asked.path, asked.outcome, asked.recipe) == ("/v1/chat/completions", "completed", "answer")
     assert asked.part_of == answer.headers["x-request-id"]
     assert answer.json()["calls"] == [asked.request_id]
+
+
+async def test_a_recipe_that_failed_is_found_by_its_id_and_in_the_log_and_its_parts_are_counted_once(
+    opened: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, GREET + "limits: {timeout_s: 0.05}\n")
+    stand = await opened(never_answer, tmp_path)
+    seen: list[RequestRecord] = []
+    stand.gateway.app.observers.append(seen.append)
+    with caplog.at_level("WARNING", logger="baryon.requests"):
+        answer = await ask(stand, "greet", {"inputs": {"who": "Ada"}})
+        await until(lambda: bool(seen))
+    found = stand.gateway.app.recent.find(answer.headers["x-request-id"])
+    assert found is not None
+    assert (found["recipe"], found["model"], found["error_code"]) == ("greet", MODEL, "recipe_timeout")
+    assert [record.path for record in seen] == ["/v1/chat/completions"]
+    assert answer.headers["x-request-id"] in caplog.text
+    await stand.settled()
+
+
+async def test_an_explanation_that_cannot_be_is_refused_before_an_engine_is_asked(opened: Open) -> None:
+    engine = ChatEngine()
+    stand = await opened(engine)
+    for more in (
+        {"explain": {"input": "context"}},
+        {"explain": True, "inputs": {"question": "?", "context": "a " * MOST_CHARS}},
+    ):
+        answer = await ask(stand, "answer", {**QUESTION, **more})
+        assert (answer.status, answer.error["param"]) == (400, "explain")
+    assert not engine.asked
+
+
+async def test_a_name_that_a_client_made_up_is_in_no_record(opened: Open) -> None:
+    stand = await opened(ChatEngine())
+    seen: list[RequestRecord] = []
+    stand.gateway.app.observers.append(seen.append)
+    await ask(stand, "answer", {**QUESTION, "model": "made-up"})
+    await ask(stand, "made-up", QUESTION)
+    assert [(record.model, record.recipe, record.path) for record in seen] == [("", "", "/v1/recipes")] * 2
 
 
 async def test_whoever_wants_to_know_why_is_told_of_each_engine_call(opened: Open) -> None:
