@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
+from tests.unit.chart.everything import EVERYTHING
 from tests.unit.chart.golden import FOLDER, PRESETS, golden
 from tests.unit.chart.helm import (
     CHART,
@@ -19,34 +20,6 @@ from tests.unit.chart.helm import (
     serve_document,
 )
 from tests.unit.chart.kuberay_schema import problems
-
-EVERYTHING: Document = {
-    "gateway": {
-        "replicas": 2,
-        "tls": {"existingSecret": "t"},
-        "recipes": {"existingConfigMap": "r"},
-        "service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8"]},
-    },
-    "ingress": {
-        "enabled": True,
-        "className": "nginx",
-        "hosts": ["llm.example.com"],
-        "tls": [{"hosts": ["llm.example.com"], "secretName": "s"}],
-    },
-    "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["llm.example.com"]},
-    "monitoring": {
-        "podMonitor": {"enabled": True},
-        "prometheusRule": {"enabled": True, "labels": {"release": "p"}},
-        "dashboards": {"enabled": True},
-    },
-    "huggingFace": {"existingSecret": "hf"},
-    "image": {"digest": "sha256:" + "a" * 64, "pullSecrets": [{"name": "p"}]},
-    "upgrade": {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"},
-    "schedulerName": "volcano",
-    "labels": {"kueue.x-k8s.io/queue-name": "q"},
-    "env": [{"name": "A", "value": "b"}],
-    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}],
-}
 
 
 @pytest.mark.parametrize("binary", binaries(), ids=lambda path: path.name)
@@ -66,22 +39,6 @@ def test_with_everything_on_it_is_valid(binary: Path) -> None:
     }
     assert len([o for o in objects if o["kind"] == "ConfigMap"]) == 6
     assert one(objects, "ConfigMap", "demo-more")
-
-
-@pytest.mark.parametrize("version", ["1.29", "1.33", "1.37"])
-@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["default", "everything"])
-def test_kubernetes_accepts_the_rest(version: str, values: Document) -> None:
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
-    for document in rendered(values):
-        if document["apiVersion"].partition("/")[0] not in (
-            "ray.io",
-            "monitoring.coreos.com",
-            "gateway.networking.k8s.io",
-        ):
-            kubernetes_validate.validate(document, version, strict=True)
-    for group in groups(rendered(values)).values():
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": group["template"]["spec"]}
-        kubernetes_validate.validate(pod, version, strict=True)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
