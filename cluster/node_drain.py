@@ -1,6 +1,6 @@
 """Before a pod goes: Ray moves what runs on its node to others, and this waits until it has gone.
 
-KubeRay sets no preStop, and a SIGTERM ends Ray at once. `python -m cluster.node_drain --within-s 180`
+KubeRay sets no preStop, and a SIGTERM ends Ray at once. `python -m cluster.node_drain --within-s 300`
 """
 
 import argparse

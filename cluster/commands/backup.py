@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cluster.bring_up import head_of
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail
 from cluster.live_state import LiveState
 from cluster.run_folder import default_run_folder
+from cluster.running_cluster import running_cluster
 from deployments import state_backup
 from deployments.state_backup import BackupError
 
@@ -32,9 +32,9 @@ def backup(
     if file.exists():
         fail(f"{file}: there is such a file already", BAD_INPUT)
     folder = default_run_folder()
-    record = folder.read()
+    record = running_cluster(folder)
     try:
-        if state is None and record is not None and head_of(record) is not None:
+        if state is None and record is not None:
             with LiveState(record.gcs_address) as live:
                 content = live.backup()
         else:
@@ -60,8 +60,7 @@ def restore(
     Example: baryon restore /backups/baryon-2026-11-25.zip
     """
     folder = default_run_folder()
-    record = folder.read()
-    if state is None and record is not None and head_of(record) is not None:
+    if state is None and running_cluster(folder) is not None:
         fail("the cluster is running and would not see it: `baryon down` first", BAD_INPUT)
     try:
         restored = state_backup.restore(file.read_bytes(), state or folder.state_path, overwrite=overwrite)

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cluster.bring_up import head_of
 from cluster.commands.key_words import KeyWordError
 from cluster.commands.output import BAD_INPUT, FAILED, fail
 from cluster.commands.up import read_config
 from cluster.key_desk import KeyDesk, KeyDeskError, key_desk
-from cluster.kuberay import RAYS_OWN_ADDRESS, belongs_to_kuberay
 from cluster.run_folder import default_run_folder
+from cluster.running_cluster import running_cluster
 from deployments.key_administration import KeyRefused
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -26,10 +25,8 @@ Config = Annotated[
 def desk_of(config: Path | None) -> Iterator[KeyDesk]:
     """Exits with `BAD_INPUT` if what is asked for cannot be, and with `FAILED` if there is nobody to ask."""
     folder = default_run_folder()
-    record = folder.read()
-    running = record.gcs_address if record is not None and head_of(record) is not None else None
-    if running is None and belongs_to_kuberay():
-        running = RAYS_OWN_ADDRESS
+    record = running_cluster(folder)
+    running = record.gcs_address if record is not None else None
     state_path = read_config(config)[0].state.path if config is not None else None
     try:
         with key_desk(running, state_path or folder.state_path) as desk:

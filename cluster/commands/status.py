@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cluster.bring_up import head_of
 from cluster.commands.output import FAILED, NOT_RUNNING, console, fail, print_json
 from cluster.commands.why import decisions_of, print_why
 from cluster.live_state import LiveState
 from cluster.run_folder import RunRecord, default_run_folder
+from cluster.running_cluster import running_cluster
 from cluster.serve_api import ServeApi, ServeApiError
 
 FAILURES_SHOWN = 5
@@ -26,8 +26,8 @@ def status(
     Example: baryon status --why
     """
     folder = default_run_folder()
-    record = folder.read()
-    if record is None or head_of(record) is None:
+    record = running_cluster(folder)
+    if record is None:
         fail(f"no cluster is running from {folder.path}", NOT_RUNNING)
     try:
         document = read_status(record, with_decisions=why)
@@ -48,7 +48,7 @@ def read_status(record: RunRecord, *, with_decisions: bool = False) -> dict[str,
         snapshot = state.snapshot()
         decisions = decisions_of(state, snapshot) if with_decisions and snapshot else {}
     return {
-        "endpoint": f"{record.gateway_url}/v1",
+        "endpoint": f"{record.gateway_url}/v1" if record.gateway_url else "",
         "dashboard": record.dashboard_url,
         "console": record.admin_url,
         "config": record.config_path,

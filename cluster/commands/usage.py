@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cluster.bring_up import head_of
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail, print_json
 from cluster.live_state import LiveState
 from cluster.run_folder import default_run_folder
+from cluster.running_cluster import running_cluster
 from deployments.gateway.usage_counts import COUNTED
 from deployments.usage_ledger import COLUMNS, LEDGER, LedgerError, UsageQuery, read_sums
 
@@ -65,8 +65,8 @@ def read_usage(query: UsageQuery, state_path: Path | None) -> list[dict[str, Any
         LedgerError: there is none, or the running cluster's state does not answer.
     """
     folder = default_run_folder()
-    record = folder.read()
-    if state_path is not None or record is None or head_of(record) is None:
+    record = running_cluster(folder)
+    if state_path is not None or record is None:
         return read_sums((state_path or folder.state_path).with_name(LEDGER), query)
     with LiveState(record.gcs_address) as live:
         rows = live.usage(query)

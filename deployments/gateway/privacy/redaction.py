@@ -16,7 +16,7 @@ from deployments.gateway.privacy.media_values import is_medium
 from deployments.gateway.privacy.names import KnownNames
 from deployments.gateway.privacy.placeholders import Placeholders, literal_placeholders
 from deployments.gateway.privacy.said import FIRST, is_said
-from deployments.gateway.privacy.stretches import found_in
+from deployments.gateway.privacy.windows import in_windows
 
 NOT_READ = frozenset({"model", "cache_salt", "tokens"})
 JSON_IN_TEXT = "arguments"
@@ -108,16 +108,19 @@ class Redaction:
         return "".join([*parts, text[end:]]) if parts else text
 
     def _found(self, text: str, *, said: bool) -> list[Found]:
-        self._numbers += sum(1 for _ in NUMBER.finditer(text))
-        if self._numbers > MOST_NUMBERS:
-            raise too_many_numbers(MOST_NUMBERS)
-        found = found_in(self._detector, text)
+        found = [*in_windows(text, self._data)]
         if self._keeps_literals:
-            found += literal_placeholders(text)
+            found += in_windows(text, literal_placeholders)
         if said:
             self._known_names.add(self._names.get(text, ()))
-            found += self._known_names.find(text)
+            found += in_windows(text, self._known_names.find)
         return sorted(found)
+
+    def _data(self, text: str) -> list[Found]:
+        self._numbers += len(NUMBER.findall(text))
+        if self._numbers > MOST_NUMBERS:
+            raise too_many_numbers(MOST_NUMBERS)
+        return self._detector.find(text)
 
 
 def container_in(text: str) -> Any:

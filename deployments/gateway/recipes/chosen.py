@@ -29,9 +29,11 @@ async def chosen(chooser: Chooser, calls: InnerCalls, call: RecipeCall, tenant: 
 
 
 def question_of(call: RecipeCall, tenant: str) -> Question:
-    """The recipe's prompt, and the same with nothing in it of what the caller says."""
+    """The recipe's prompt, and the same with nothing in it of what the caller says; where there is nothing to leave out,
+    nothing is calibrated.
+    """
     output, prompt = call.recipe.output, call.ready.prompt
     labels = call.values[output.labels_from] if output.labels_from is not None else output.labels or ()
     said = [name for name in call.recipe.blanked if call.values[name] is not None]
-    blanks = tuple(call.messages(prompt, **dict.fromkeys(said, empty)) for empty in CONTENT_FREE)
+    blanks = tuple(call.messages(prompt, **dict.fromkeys(said, empty)) for empty in CONTENT_FREE if said)
     return Question(tenant, call.model, call.messages(prompt), tuple(labels), blanks)

@@ -81,12 +81,24 @@ class RecipeCall:
         return self.ready.recipe
 
     def messages(self, prompt: Prompt, **instead: Any) -> list[dict[str, str]]:
-        """`instead`: values in the place of the caller's.
+        """Without those that come out empty. `instead`: values in the place of the caller's; what is left out does not
+        depend on them, for a conversation without its question would be another one.
 
         Raises:
-            GatewayError: see `Template.render`.
+            GatewayError: 400, nothing is left; see `Template.render`.
         """
-        return prompt.render({**self.values, **instead}, self.most_chars)
+        made = prompt.render({**self.values, **instead}, self.most_chars)
+        if all(message["content"] for message in made):
+            return made
+        own = prompt.render(self.values, self.most_chars) if instead else made
+        kept = [
+            message for message, as_given in zip(made, own, strict=True) if message["content"] or as_given["content"]
+        ]
+        if not kept:
+            raise bad_request(
+                "With these inputs the recipe has nothing to ask: all of its messages are empty.", "inputs"
+            )
+        return kept
 
     def chat(self, messages: list[dict[str, str]], max_tokens: int | None = None) -> dict[str, Any]:
         """For `/v1/chat/completions`. A last message that is the assistant's own is the beginning of the answer."""

@@ -31,11 +31,12 @@ class Prompt:
     messages: tuple[tuple[str, Template], ...]
 
     def render(self, values: Mapping[str, Any], most_chars: int) -> list[dict[str, str]]:
-        """Raises:
-        GatewayError: see `Template.render`.
+        """All of them, also those that come out empty.
+
+        Raises:
+            GatewayError: see `Template.render`.
         """
-        rendered = [(role, template.render(values, most_chars)) for role, template in self.messages]
-        return [{"role": role, "content": content} for role, content in rendered if content]
+        return [{"role": role, "content": template.render(values, most_chars)} for role, template in self.messages]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ from deployments.gateway.recipes.recipe import Recipe
 from deployments.gateway.recipes.recipe_answer import answer_document
 from deployments.gateway.recipes.recipe_call import RecipeCall, call_of, model_for, read_document, recipe_named
 from deployments.gateway.recipes.recipe_file import ReadyRecipe
-from deployments.gateway.recipes.restored_answer import restored_answer
+from deployments.gateway.recipes.restored_answer import check_restored, restored_answer
 from deployments.gateway.recipes.shelf import Shelf
-from deployments.gateway.recipes.structured import structured
+from deployments.gateway.recipes.structured import schema_of, structured
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.stages import ENGINE
 from deployments.gateway.tenants.tenant import Tenant
@@ -79,7 +79,8 @@ class RecipeRoutes:
         """
         record, response = answer.record, answer.response
         size_bytes = len(request.body)
-        call, redacted = await self._without_personal_data(self._read(request, tenant), tenant, size_bytes)
+        asked = self._read(request, tenant)
+        call, redacted = await self._without_personal_data(asked, tenant, size_bytes)
         if redacted is not None:
             response.also.append(redacted.header())
         record.path, record.recipe = f"/v1/recipes/{call.recipe.name}", call.recipe.name
@@ -101,10 +102,12 @@ class RecipeRoutes:
             record.parts = len(calls.ended)
             if not response.started:
                 response.also += calls.rate_headers
+        restoration = redacted.restoration if redacted is not None else None
+        if restoration is not None and asked.recipe.output.kind == "json":
+            check_restored(restoration, decoded.output, schema_of(asked))
         record.outcome = "completed"
         explains = request.headers.get(EXPLAIN_HEADER) == b"1"
         document = answer_document(record.request_id, call, decoded, calls.ended, explains=explains)
-        restoration = redacted.restoration if redacted is not None else None
         answer.tell(restored_answer(document, restoration) if restoration is not None else document)
 
     async def _without_personal_data(

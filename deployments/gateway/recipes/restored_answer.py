@@ -4,7 +4,9 @@ from typing import Any
 
 import orjson
 
+from deployments.gateway.errors import GatewayError
 from deployments.gateway.privacy.restoration import Restoration
+from deployments.gateway.recipes.json_schema import mismatch
 
 
 def restored_answer(body: bytes, restoration: Restoration) -> bytes:
@@ -14,6 +16,17 @@ def restored_answer(body: bytes, restoration: Restoration) -> bytes:
     if isinstance(explanation, dict):
         explanation["segments"] = placed(explanation["segments"])
     return orjson.dumps(document)
+
+
+def check_restored(restoration: Restoration, document: Any, schema: dict[str, Any]) -> None:
+    """`schema`: the caller's own.
+
+    Raises:
+        GatewayError: 422, what satisfied it with placeholders does not with the data.
+    """
+    if problem := mismatch(schema, restoration.document(document)):
+        message = f"With the personal data in it again, the answer does not satisfy the schema: {problem}"
+        raise GatewayError(422, "schema_not_satisfied", message)
 
 
 def placed(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -48,6 +48,15 @@
 {{- with .Values.gcsFaultTolerance -}}
 {{- if and .enabled (not .redisAddress) }}{{ fail "\n\ngcsFaultTolerance.redisAddress is missing, like redis:6379." }}{{ end -}}
 {{- end -}}
+{{- range $annotations := list .Values.annotations .Values.head.podAnnotations -}}
+{{- range $key := list "ray.io/ft-enabled" "ray.io/external-storage-namespace" -}}
+{{- if hasKey (default dict $annotations) $key }}{{ fail (printf "\n\nannotations: %s is not set here but by gcsFaultTolerance." $key) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.modelCache -}}
+{{- if and .existingClaim .claim.create }}{{ fail "\n\nmodelCache: either existingClaim, or claim.create." }}{{ end -}}
+{{- if and .warmUp.enabled (not (include "baryon.modelClaim" $)) }}{{ fail "\n\nmodelCache.warmUp fills a claim: name existingClaim, or set claim.create." }}{{ end -}}
+{{- end -}}
 {{- range $where := list .Values .Values.head .Values.gateway .Values.state .Values.groupDefaults -}}
 {{- include "baryon.checkEnv" $where.env -}}
 {{- end -}}
@@ -115,7 +124,17 @@
 {{- define "baryon.checkModel" -}}
 {{- $model := .model -}}
 {{- if and (eq $model.engine "vllm") (not $model.source) }}{{ fail (printf "\n\n%s.source is missing: bundled:NAME, hf:ORG/NAME@REVISION or a folder." .at) }}{{ end -}}
+{{- if and (eq $model.engine "vllm") (not (regexMatch "^(bundled:[a-z0-9.-]+|hf:[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*(@[A-Za-z0-9_][A-Za-z0-9_./+-]*)?|/.+)$" $model.source)) -}}
+{{- fail (printf "\n\n%s.source %s is none: bundled:NAME, hf:ORG/NAME@REVISION or a folder that begins with /." .at $model.source) -}}
+{{- end -}}
 {{- if and (eq $model.engine "simulated") (not $model.profile) }}{{ fail (printf "\n\n%s: a simulated engine needs a profile." .at) }}{{ end -}}
+{{- if and (eq $model.engine "vllm") $model.profile }}{{ fail (printf "\n\n%s.profile is for a simulated engine." .at) }}{{ end -}}
+{{- include "baryon.checkEngineArgs" (dict "root" .root "at" .at "arguments" $model.engine_args) -}}
+{{- if not (kindIs "invalid" $model.nodes_per_replica) -}}
+{{- $workers := mul (int $model.tensor_parallel_size) (int $model.pipeline_parallel_size) -}}
+{{- if mod $workers (int $model.nodes_per_replica) }}{{ fail (printf "\n\n%s.nodes_per_replica %d does not divide the %d workers." .at (int $model.nodes_per_replica) $workers) }}{{ end -}}
+{{- if and (eq $model.engine "simulated") (gt (int $model.nodes_per_replica) 1) }}{{ fail (printf "\n\n%s.nodes_per_replica is for vllm only." .at) }}{{ end -}}
+{{- end -}}
 {{- if gt (int $model.replicas.min) (int $model.replicas.max) }}{{ fail (printf "\n\n%s.replicas: max is smaller than min." .at) }}{{ end -}}
 {{- if and $model.node_group (not (hasKey .groups $model.node_group)) -}}
 {{- fail (printf "\n\n%s.node_group %s is none of engineGroups: %s." .at $model.node_group (keys .groups | sortAlpha | join ", ")) -}}

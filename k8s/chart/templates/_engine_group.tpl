@@ -13,7 +13,7 @@
 {{- $tolerations = concat (default list $profile.tolerations) $tolerations -}}
 {{- end -}}
 {{- $cache := dict "name" "cache" "emptyDir" (dict "sizeLimit" $values.modelCache.sizeLimit) -}}
-{{- with $values.modelCache.existingClaim -}}
+{{- with include "baryon.modelClaim" .root -}}
 {{- $cache = dict "name" "cache" "persistentVolumeClaim" (dict "claimName" .) -}}
 {{- end -}}
 {{- $volumes := list (dict "name" "lib" "emptyDir" dict) $cache (dict "name" "shm" "emptyDir" (dict "medium" "Memory" "sizeLimit" $group.shmSize)) -}}
@@ -30,5 +30,5 @@ rayStartParams:
   object-store-memory: {{ int64 $serve.object_store_bytes | quote }}
 resources: { {{- $serve.group_prefix }}{{ .name }}: "1"}
 template:
-  {{- include "baryon.pod" (dict "root" .root "container" "engine" "component" "engine" "of" $group "resources" $resources "account" (printf "%s-worker" (include "baryon.name" .root)) "ports" (fromYamlArray (include "baryon.ports" .root)) "mounts" (concat $mounts $group.volumeMounts) "volumes" (concat $volumes $group.volumes) "readiness" (default (fromYaml (include "baryon.rayletReadiness" .root)) $group.readinessProbe) "drains" true "nodeSelector" $selector "tolerations" $tolerations "affinity" $group.affinity "spread" $group.topologySpreadConstraints) | nindent 2 }}
+  {{- include "baryon.pod" (dict "root" .root "container" "engine" "component" "engine" "of" $group "resources" $resources "account" (printf "%s-worker" (include "baryon.name" .root)) "ports" (fromYamlArray (include "baryon.ports" .root)) "mounts" (concat $mounts (fromYamlArray (include "baryon.hubMounts" .)) $group.volumeMounts) "volumes" (concat $volumes (fromYamlArray (include "baryon.hubVolumes" .)) $group.volumes) "readiness" (default (fromYaml (include "baryon.rayletReadiness" .root)) $group.readinessProbe) "preStop" (fromYamlArray (include "baryon.drainsItself" .root)) "nodeSelector" $selector "tolerations" $tolerations "affinity" $group.affinity "spread" $group.topologySpreadConstraints) | nindent 2 }}
 {{- end -}}

@@ -8,5 +8,5 @@ resources: {CPU: "0"}
 template:
   {{- $ports := list (dict "name" "gcs-server" "containerPort" 6379) (dict "name" "dashboard" "containerPort" 8265) (dict "name" "client" "containerPort" 10001) (dict "name" "as-metrics" "containerPort" 44217) (dict "name" "dash-metrics" "containerPort" 44227) }}
   {{- $volumes := list (dict "name" "lib" "emptyDir" dict) (dict "name" "cache" "emptyDir" dict) }}
-  {{- include "baryon.pod" (dict "root" . "container" "head" "component" "head" "of" $head "resources" $head.resources "account" $head.serviceAccountName "ports" (concat $ports (fromYamlArray (include "baryon.ports" .))) "volumes" $volumes "nodeSelector" $head.nodeSelector "tolerations" $head.tolerations "affinity" $head.affinity) | nindent 2 }}
+  {{- include "baryon.pod" (dict "root" . "container" "head" "component" "head" "of" $head "resources" $head.resources "account" $head.serviceAccountName "ports" (concat $ports (fromYamlArray (include "baryon.ports" .))) "preStop" (fromYamlArray (include "baryon.goesLast" .)) "volumes" $volumes "nodeSelector" $head.nodeSelector "tolerations" $head.tolerations "affinity" $head.affinity) | nindent 2 }}
 {{- end -}}

@@ -26,6 +26,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default (printf "%s-state" (include "baryon.name" .)) .Values.state.persistence.existingClaim -}}
 {{- end -}}
 
+{{/* Of the models' cache; empty where it is a disk of the pod's own. */}}
+{{- define "baryon.modelClaim" -}}
+{{- with .Values.modelCache -}}
+{{- if .existingClaim }}{{ .existingClaim }}{{ else if .claim.create }}{{ include "baryon.name" $ }}-models{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "baryon.image" -}}
 {{- $device := ternary "cuda" "cpu" (gt (int (include "baryon.largestGpus" .)) 0) -}}
 {{- if .Values.image.digest -}}

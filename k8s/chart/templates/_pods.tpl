@@ -9,11 +9,9 @@
 - {name: RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S, value: "1"}
 - {name: RAY_DEDUP_LOGS, value: "0"}
 - {name: RAY_worker_niceness, value: "0"}
-{{- with .root.Values.huggingFace }}
-{{- if .existingSecret }}
-- name: HF_TOKEN
-  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .secretKey }}}}
-{{- end }}
+- {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: "0"}
+{{- if and .downloads .root.Values.huggingFace.existingSecret }}
+- {name: HF_TOKEN_PATH, value: /etc/baryon/hugging-face/token}
 {{- end }}
 {{- with .root.Values.env }}
 {{ toYaml . }}
@@ -38,7 +36,7 @@
 - {name: logs, emptyDir: {sizeLimit: 5Gi}}
 {{- end -}}
 
-{{/* One container and its pod. Arguments: root, name, of (its values), component, ports, mounts, volumes, readiness, drains, account. */}}
+{{/* One container and its pod. Arguments: root, name, of (its values), component, ports, mounts, volumes, readiness, preStop (a module and its arguments), account. */}}
 {{- define "baryon.pod" -}}
 {{- $values := .root.Values -}}
 metadata:
@@ -65,9 +63,7 @@ spec:
   {{- with $values.podSecurityContext }}
   securityContext: {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- if .drains }}
-  terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 30 }}
-  {{- end }}
+  terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 60 }}
   {{- with $values.schedulerName }}
   schedulerName: {{ . }}
   {{- end }}
@@ -99,7 +95,7 @@ spec:
       {{- with $values.securityContext }}
       securityContext: {{- toYaml . | nindent 8 }}
       {{- end }}
-      env: {{- include "baryon.env" (dict "root" .root "env" .of.env) | nindent 8 }}
+      env: {{- include "baryon.env" (dict "root" .root "env" .of.env "downloads" (eq .component "engine")) | nindent 8 }}
       resources: {{- toYaml .resources | nindent 8 }}
       {{- with .ports }}
       ports: {{- toYaml . | nindent 8 }}
@@ -110,11 +106,9 @@ spec:
       {{- with .of.livenessProbe }}
       livenessProbe: {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- if .drains }}
       lifecycle:
         preStop:
-          exec: {command: [python, -m, cluster.node_drain, --within-s, {{ $values.drain.seconds | quote }}]}
-      {{- end }}
+          exec: {command: {{ toJson (concat (list "python" "-m") .preStop) }}}
       volumeMounts:
         {{- include "baryon.mounts" .root | nindent 8 }}
         {{- with .mounts }}
@@ -123,6 +117,25 @@ spec:
   volumes:
     {{- include "baryon.volumes" .root | nindent 4 }}
     {{- toYaml .volumes | nindent 4 }}
+{{- end -}}
+
+{{/* The hub's token for what downloads models, as a file: environment is inherited and shown. Arguments: root. */}}
+{{- define "baryon.hubVolumes" -}}
+{{- with .root.Values.huggingFace -}}
+{{- if .existingSecret -}}
+- {name: hugging-face, secret: {secretName: {{ .existingSecret }}, items: [{key: {{ .secretKey }}, path: token}]}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "baryon.hubMounts" -}}
+{{- if .root.Values.huggingFace.existingSecret -}}
+- {name: hugging-face, mountPath: /etc/baryon/hugging-face, readOnly: true}
+{{- else -}}
+[]
+{{- end -}}
 {{- end -}}
 
 {{- define "baryon.rayletReadiness" -}}
@@ -136,4 +149,14 @@ failureThreshold: 3
 {{- $ports := list (dict "name" "metrics" "containerPort" 8080) -}}
 {{- if int .Values.monitoring.port }}{{ $ports = append $ports (dict "name" "baryon-metrics" "containerPort" (int .Values.monitoring.port)) }}{{ end -}}
 {{- toYaml $ports -}}
+{{- end -}}
+
+{{/* Ray moves what runs here. */}}
+{{- define "baryon.drainsItself" -}}
+{{- toYaml (list "cluster.node_drain" "--within-s" (toString .Values.drain.seconds)) -}}
+{{- end -}}
+
+{{/* Head and state go after all that drains. */}}
+{{- define "baryon.goesLast" -}}
+{{- toYaml (list "cluster.others_drain" "--within-s" (toString (add (int .Values.drain.seconds) 15))) -}}
 {{- end -}}

@@ -32,6 +32,7 @@
 {{- if .root.Values.gateway.tls.existingSecret -}}
 {{- $_ := set $gateway "tls" (dict "certificate" "/etc/baryon/tls/tls.crt" "key" "/etc/baryon/tls/tls.key") -}}
 {{- end -}}
+{{- if .root.Values.gateway.recipes.existingConfigMap }}{{ $_ := set $gateway "recipes_folder" "/etc/baryon/recipes" }}{{ end -}}
 {{- toYaml $gateway -}}
 {{- end -}}
 

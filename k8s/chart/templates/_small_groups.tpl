@@ -10,6 +10,10 @@
 {{- $volumes = append $volumes (dict "name" "tls" "secret" (dict "secretName" $tls)) -}}
 {{- $mounts = append $mounts (dict "name" "tls" "mountPath" "/etc/baryon/tls" "readOnly" true) -}}
 {{- end -}}
+{{- with $gateway.recipes.existingConfigMap -}}
+{{- $volumes = append $volumes (dict "name" "recipes" "configMap" (dict "name" . "optional" true)) -}}
+{{- $mounts = append $mounts (dict "name" "recipes" "mountPath" "/etc/baryon/recipes" "readOnly" true) -}}
+{{- end -}}
 {{- $ready := dict "httpGet" (dict "path" "/ready" "port" "gateway" "scheme" (ternary "HTTPS" "HTTP" (ne $tls ""))) "periodSeconds" 2 "timeoutSeconds" 2 "failureThreshold" 3 -}}
 {{- $selector := merge (dict "app.kubernetes.io/component" "gateway") (fromYaml (include "baryon.selector" .)) -}}
 {{- $apart := list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" (dict "matchLabels" $selector)) -}}
@@ -21,7 +25,7 @@ rayStartParams:
   object-store-memory: {{ int64 $serve.object_store_bytes | quote }}
 resources: {CPU: "0", {{ $serve.gateway_node }}: "1"}
 template:
-  {{- include "baryon.pod" (dict "root" . "container" "gateway" "component" "gateway" "of" $gateway "resources" $gateway.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" $ports "mounts" $mounts "volumes" $volumes "readiness" $ready "drains" true "nodeSelector" $gateway.nodeSelector "tolerations" $gateway.tolerations "affinity" $gateway.affinity "spread" (default $apart $gateway.topologySpreadConstraints)) | nindent 2 }}
+  {{- include "baryon.pod" (dict "root" . "container" "gateway" "component" "gateway" "of" $gateway "resources" $gateway.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" $ports "mounts" $mounts "volumes" $volumes "readiness" $ready "preStop" (fromYamlArray (include "baryon.drainsItself" .)) "nodeSelector" $gateway.nodeSelector "tolerations" $gateway.tolerations "affinity" $gateway.affinity "spread" (default $apart $gateway.topologySpreadConstraints)) | nindent 2 }}
 {{- end -}}
 
 {{/* State. While a new cluster replaces this one both have a pod on one node, where a ReadWriteOnce volume is shared. */}}
@@ -43,7 +47,7 @@ rayStartParams:
   object-store-memory: {{ int64 $serve.object_store_bytes | quote }}
 resources: {CPU: "0", {{ $serve.state_node }}: "1"}
 template:
-  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "initContainers" (list (fromYaml (include "baryon.keysIntoState" .))) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict) (dict "name" "keys" "secret" (dict "secretName" (include "baryon.keySecret" .)))) "readiness" (fromYaml (include "baryon.rayletReadiness" .)) "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
+  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "preStop" (fromYamlArray (include "baryon.goesLast" .)) "initContainers" (list (fromYaml (include "baryon.keysIntoState" .))) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict) (dict "name" "keys" "secret" (dict "secretName" (include "baryon.keySecret" .)))) "readiness" (fromYaml (include "baryon.rayletReadiness" .)) "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
 {{- end -}}
 
 {{- define "baryon.keysIntoState" -}}

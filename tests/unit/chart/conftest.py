@@ -5,7 +5,7 @@ import pytest
 from tests.unit.chart.helm import binaries
 
 HERE = Path(__file__).parent
-NEED_NONE = {"test_values_file.py", "test_image.py"}
+NEED_NONE = {"test_values_file.py", "test_image.py", "test_image_steps.py", "test_sizing.py", "test_policy_scan.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,12 +34,12 @@ def helm(*arguments: str, binary: Path | None = None, stdin: str = "", env: dict
 
 
 def rendered(
-    values: Document | None = None, *arguments: str, presets: tuple[str, ...] = (), **how: Any
+    values: Document | None = None, *arguments: str, presets: tuple[str, ...] = (), chart: Path = CHART, **how: Any
 ) -> list[Document]:
     """Objects of the chart with these presets, and these values over them."""
     files = [word for preset in presets for word in ("-f", str(CHART / f"values-{preset}.yaml"))]
     given = yaml.safe_dump(values or {})
-    text = helm("template", "demo", str(CHART), *files, "-f", "-", *arguments, stdin=given, **how)
+    text = helm("template", "demo", str(chart), *files, "-f", "-", *arguments, stdin=given, **how)
     return [document for document in yaml.load_all(text, YAML) if document]
 
 

@@ -6,36 +6,20 @@ from typing import Any
 import pytest
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
+from tests.unit.chart.everything import EVERYTHING
 from tests.unit.chart.golden import FOLDER, PRESETS, golden
-from tests.unit.chart.helm import CHART, TYPES_WITHOUT_CLUSTER, Document, binaries, groups, helm, one, rendered
+from tests.unit.chart.helm import (
+    CHART,
+    TYPES_WITHOUT_CLUSTER,
+    Document,
+    binaries,
+    groups,
+    helm,
+    one,
+    rendered,
+    serve_document,
+)
 from tests.unit.chart.kuberay_schema import problems
-
-EVERYTHING: Document = {
-    "gateway": {
-        "replicas": 2,
-        "tls": {"existingSecret": "t"},
-        "service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8"]},
-    },
-    "ingress": {
-        "enabled": True,
-        "className": "nginx",
-        "hosts": ["llm.example.com"],
-        "tls": [{"hosts": ["llm.example.com"], "secretName": "s"}],
-    },
-    "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["llm.example.com"]},
-    "monitoring": {
-        "podMonitor": {"enabled": True},
-        "prometheusRule": {"enabled": True, "labels": {"release": "p"}},
-        "dashboards": {"enabled": True},
-    },
-    "huggingFace": {"existingSecret": "hf"},
-    "image": {"digest": "sha256:" + "a" * 64, "pullSecrets": [{"name": "p"}]},
-    "upgrade": {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"},
-    "schedulerName": "volcano",
-    "labels": {"kueue.x-k8s.io/queue-name": "q"},
-    "env": [{"name": "A", "value": "b"}],
-    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}],
-}
 
 
 @pytest.mark.parametrize("binary", binaries(), ids=lambda path: path.name)
@@ -55,22 +39,6 @@ def test_with_everything_on_it_is_valid(binary: Path) -> None:
     }
     assert len([o for o in objects if o["kind"] == "ConfigMap"]) == 6
     assert one(objects, "ConfigMap", "demo-more")
-
-
-@pytest.mark.parametrize("version", ["1.29", "1.33", "1.37"])
-@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["default", "everything"])
-def test_kubernetes_accepts_the_rest(version: str, values: Document) -> None:
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
-    for document in rendered(values):
-        if document["apiVersion"].partition("/")[0] not in (
-            "ray.io",
-            "monitoring.coreos.com",
-            "gateway.networking.k8s.io",
-        ):
-            kubernetes_validate.validate(document, version, strict=True)
-    for group in groups(rendered(values)).values():
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": group["template"]["spec"]}
-        kubernetes_validate.validate(pod, version, strict=True)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -101,6 +69,16 @@ def test_ray_derives_what_each_pod_has() -> None:
     assert (resources["state"]["CPU"], resources["state"]["baryon_state"]) == (0, 1)
     assert (resources["h100"]["CPU"], resources["h100"]["GPU"], resources["h100"]["baryon_group_h100"]) == (64, 8, 1)
     assert (types["h100"]["min_workers"], types["h100"]["max_workers"]) == (1, 2)
+
+
+def test_recipes_of_a_config_map_are_where_gateways_look_for_them() -> None:
+    made = rendered({"gateway": {"recipes": {"existingConfigMap": "mine"}}})
+    pod = groups(made)["gateway"]["template"]["spec"]
+    assert {"name": "recipes", "configMap": {"name": "mine", "optional": True}} in pod["volumes"]
+    (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "recipes"]
+    (gateway,) = [made for made in serve_document(made)["applications"] if made["name"] == "gateway"]
+    assert gateway["deployments"][0]["user_config"]["recipes_folder"] == mount["mountPath"]
+    assert "subPath" not in mount, "kubelet does not follow changes of a file that is mounted by itself"
 
 
 def test_only_gateways_are_behind_the_service() -> None:

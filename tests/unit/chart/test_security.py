@@ -1,124 +1,101 @@
-"""What is safe without a word: each holds for every preset, and not with the value switched off that it is about."""
+"""What is safe without a word holds for every preset and with everything on, and not where it is switched off."""
 
 import base64
+import shutil
+from functools import cache
+from pathlib import Path
 
 import pytest
+import yaml
 
+from cluster.config import ModelConfig
+from cluster.plan import Memory, plan_model
+from cluster.run_folder import store_folder
 from deployments.gateway.tenants.api_key import id_of
-from tests.unit.chart.helm import Document, groups, one, rendered
+from engine.memory_budget import GIB
+from engine.weights.model_facts import read_model_facts
+from engine.weights.source import parse_source
+from engine.weights.store import ModelStore
+from tests.unit.chart.everything import EVERYTHING
+from tests.unit.chart.golden import PRESETS
+from tests.unit.chart.helm import CHART, Document, groups, one, rendered
+from tests.unit.chart.security_defaults import DEFAULTS, Edit
 
-PRESETS = [(), ("cpu",), ("single-gpu",), ("multi-gpu",), ("ha",), ("hardened",)]
-
-
-def all_pods(objects: list[Document]) -> list[Document]:
-    return [group["template"]["spec"] for group in groups(objects).values()]
-
-
-def is_confined(objects: list[Document]) -> bool:
-    autoscaler = one(objects, "RayService")["spec"]["rayClusterConfig"]["autoscalerOptions"]
-    pods = all_pods(objects)
-    contexts = [c.get("securityContext", {}) for p in pods for c in [*p["containers"], *p.get("initContainers", ())]]
-    return all(
-        c.get("allowPrivilegeEscalation") is False
-        and c.get("readOnlyRootFilesystem") is True
-        and c.get("capabilities") == {"drop": ["ALL"]}
-        for c in [*contexts, autoscaler.get("securityContext", {})]
-    )
+RELEASES = ("default", "everything", *PRESETS)
 
 
-def is_nobody_in_particular(objects: list[Document]) -> bool:
-    contexts = [pod.get("securityContext", {}) for pod in all_pods(objects)]
-    return all(c.get("runAsNonRoot") and c.get("seccompProfile") == {"type": "RuntimeDefault"} for c in contexts)
+@cache
+def release(name: str) -> list[Document]:
+    if name in PRESETS:
+        return rendered(presets=(name,))
+    return rendered({**EVERYTHING, "env": []} if name == "everything" else {})
 
 
-def is_fenced(objects: list[Document]) -> bool:
-    policies = {o["metadata"]["name"]: o["spec"] for o in objects if o["kind"] == "NetworkPolicy"}
-    everybody = policies.get("demo")
-    return everybody is not None and everybody["policyTypes"] == ["Ingress", "Egress"]
+@pytest.mark.parametrize("release_name", RELEASES)
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_it_holds(default: str, release_name: str) -> None:
+    assert DEFAULTS[default].holds(release(release_name))
 
 
-def blocks_the_metadata_address(objects: list[Document]) -> bool:
-    blocks = [
-        peer["ipBlock"]
-        for o in objects
-        if o["kind"] == "NetworkPolicy"
-        for rule in o["spec"].get("egress", ())
-        for peer in rule.get("to", ())
-        if "ipBlock" in peer
-    ]
-    return all("169.254.0.0/16" in b.get("except", ()) for b in blocks if b["cidr"] == "0.0.0.0/0")
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_switched_off_it_is_seen_to_be_off(default: str, tmp_path: Path) -> None:
+    off = DEFAULTS[default].off
+    values = off if isinstance(off, dict) else {"gateway": {"replicas": 2}}
+    chart = edited(tmp_path / "baryon", off) if isinstance(off, Edit) else CHART
+    assert not DEFAULTS[default].holds(rendered(values, chart=chart))
 
 
-DEFAULTS = [is_confined, is_nobody_in_particular, is_fenced, blocks_the_metadata_address]
-SWITCHES: list[tuple[object, Document]] = [
-    (is_confined, {"securityContext": {"readOnlyRootFilesystem": False}}),
-    (is_confined, {"securityContext": None}),
-    (is_nobody_in_particular, {"podSecurityContext": {"runAsNonRoot": False}}),
-    (is_fenced, {"networkPolicy": {"enabled": False}}),
-    (blocks_the_metadata_address, {"networkPolicy": {"blockedCidrs": []}}),
-]
+def edited(chart: Path, edit: Edit) -> Path:
+    shutil.copytree(CHART, chart)
+    path = chart / "templates" / edit.template
+    text = path.read_text()
+    assert edit.old in text
+    path.write_text(text.replace(edit.old, edit.new))
+    return chart
 
 
-@pytest.mark.parametrize("presets", PRESETS, ids=lambda p: p[0] if p else "default")
-@pytest.mark.parametrize("holds", DEFAULTS, ids=lambda f: f.__name__)
-def test_it_holds(holds: object, presets: tuple[str, ...]) -> None:
-    assert callable(holds)
-    assert holds(rendered(presets=presets))
-
-
-@pytest.mark.parametrize(("holds", "values"), SWITCHES, ids=range(len(SWITCHES)))
-def test_the_check_sees_it_switched_off(holds: object, values: Document) -> None:
-    assert callable(holds)
-    assert not holds(rendered(values))
-
-
-def test_ray_asks_for_a_token_from_a_secret() -> None:
-    objects = rendered()
-    options = one(objects, "RayService")["spec"]["rayClusterConfig"]["authOptions"]
-    secret = one(objects, "Secret", "demo-ray-token")
-    assert options == {"mode": "token", "secretName": secret["metadata"]["name"]}
+def test_the_token_is_in_a_secret_of_the_chart_or_in_yours() -> None:
+    secret = one(release("default"), "Secret", "demo-ray-token")
     assert set(secret["data"]) == {"auth_token"}
     yours = rendered({"auth": {"existingSecret": "mine"}})
     assert "demo-ray-token" not in [o["metadata"]["name"] for o in yours]
     assert one(yours, "RayService")["spec"]["rayClusterConfig"]["authOptions"]["secretName"] == "mine"
 
 
-def test_workers_have_no_token_of_the_api_server() -> None:
-    for name, group in groups(rendered()).items():
-        assert name == "head" or group["template"]["spec"]["automountServiceAccountToken"] is False
-
-
-def test_from_outside_only_the_gateways_port_is_reached() -> None:
-    open_ports = {
-        (o["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component"), port["port"])
-        for o in rendered()
-        if o["kind"] == "NetworkPolicy"
-        for rule in o["spec"].get("ingress", ())
-        if "from" not in rule
-        for port in rule["ports"]
-    }
-    assert open_ports == {("gateway", 8000)}
-
-
-def test_nothing_outside_leads_to_the_dashboard() -> None:
-    objects = rendered({"ingress": {"enabled": True, "hosts": ["a.example"]}})
-    backends = [p["backend"]["service"] for r in one(objects, "Ingress")["spec"]["rules"] for p in r["http"]["paths"]]
-    assert backends == [{"name": "demo", "port": {"number": 80}}]
-    assert one(objects, "Service")["spec"]["ports"][0]["targetPort"] == "gateway"
-
-
-def test_every_container_has_limits() -> None:
-    for pod in all_pods(rendered()):
-        for container in pod["containers"]:
-            assert {"cpu", "memory"} <= set(container["resources"]["limits"])
-
-
 def test_there_is_an_api_key_from_the_start_and_it_is_in_a_secret_alone() -> None:
-    objects = rendered()
-    secret = one(objects, "Secret", "demo-api-keys")
-    key = base64.b64decode(secret["data"]["default"])
+    objects = release("default")
+    key = base64.b64decode(one(objects, "Secret", "demo-api-keys")["data"]["default"])
     assert id_of(key) is not None
     assert key.decode() not in str([o for o in objects if o["kind"] != "Secret"])
     pod = groups(rendered({"apiKeys": {"existingSecret": "mine"}}))["state"]["template"]["spec"]
     assert {"name": "keys", "secret": {"secretName": "mine"}} in pod["volumes"]
-    assert pod["initContainers"][0]["command"][:3] == ["python", "-m", "cluster.key_files"]
+
+
+def test_the_hubs_token_is_a_file_of_what_downloads_and_of_nothing_else() -> None:
+    objects = rendered({"huggingFace": {"existingSecret": "hf", "secretKey": "mine"}})
+    secret = {"secretName": "hf", "items": [{"key": "mine", "path": "token"}]}
+    for name, group in groups(objects).items():
+        pod = group["template"]["spec"]
+        has_token = {"name": "hugging-face", "secret": secret} in pod["volumes"]
+        environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert has_token is (name == "cpu")
+        assert environment.get("HF_TOKEN_PATH") == ("/etc/baryon/hugging-face/token" if name == "cpu" else None)
+
+
+def test_with_a_read_only_root_everything_that_is_written_to_is_a_volume() -> None:
+    written = {"/tmp", "/home/baryon", "/var/log/baryon", "/var/lib/baryon", "/var/cache/baryon"}
+    for group in groups(release("default")).values():
+        mounts = {m["mountPath"] for m in group["template"]["spec"]["containers"][0]["volumeMounts"]}
+        assert written <= mounts
+
+
+@pytest.mark.slow
+def test_the_memory_limit_holds_the_default_model() -> None:
+    """By `baryon plan`, which leaves the machine what it needs besides."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    model = ModelConfig.model_validate(values["models"][0])
+    limit = values["groupDefaults"]["resources"]["limits"]["memory"]
+    assert limit.endswith("Gi")
+    folder = ModelStore(store_folder()).materialise(parse_source(model.source))
+    plan = plan_model(model, read_model_facts(folder), Memory("cpu", int(limit.removesuffix("Gi")) * GIB))
+    assert plan.problems == []

@@ -57,6 +57,7 @@ VALUES: list[Document] = [
             "replicas": 3,
             "adminPort": 0,
             "tls": {"existingSecret": "t"},
+            "recipes": {"existingConfigMap": "r"},
             "settings": {
                 "cors_origins": ["https://A.example"],
                 "media_hosts": ["I.Example"],
@@ -86,6 +87,7 @@ def as_python_makes_it(values: Document) -> Document:
                 "processes": gateway["replicas"],
                 "admin_port": gateway["adminPort"],
                 "tls": tls if gateway["tls"]["existingSecret"] else None,
+                **({"recipes_folder": "/etc/baryon/recipes"} if gateway["recipes"]["existingConfigMap"] else {}),
             },
             "ray": {"max_gpus": gpus_at_most(values) or None},
         }

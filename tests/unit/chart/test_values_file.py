@@ -1,45 +1,147 @@
 """The values file says what there is, the chart uses all it says, and its copies are up to date."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import yaml
 
-from scripts.chart_files import chart_files
-from tests.unit.chart.helm import CHART
+from scripts.chart_files import FREE, FREE_OR_NULL, chart_files
+from tests.unit.chart.helm import CHART, Document, HelmRefused, binaries, rendered
+from tests.unit.chart.test_serve_document import merged
 
 TEXT = (CHART / "values.yaml").read_text()
-TEMPLATES = "\n".join(path.read_text() for path in sorted((CHART / "templates").iterdir()))
+LINES = TEXT.splitlines()
+WHOLE = FREE | FREE_OR_NULL | {"models", "nodeSelector", "engineGroups"}
+LIKE_NVIDIA = {"nvidia-h100", "nvidia-h200", "nvidia-a100", "nvidia-l4"}
+GPU_GROUP: Document = {"g": {"gpus": 1, "minReplicas": 1}}
+EVERYTHING_IN_USE: Document = {
+    "engineGroups": GPU_GROUP,
+    "groupDefaults": {"maxReplicas": 3},
+    "gateway": {"replicas": 2, "service": {"type": "LoadBalancer"}},
+    "ingress": {"enabled": True, "hosts": ["a.example"]},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]},
+    "monitoring": {kind: {"enabled": True} for kind in ("podMonitor", "prometheusRule", "dashboards")},
+    "huggingFace": {"existingSecret": "hf"},
+    "modelCache": {"claim": {"create": True}, "warmUp": {"enabled": True}},
+    "gcsFaultTolerance": {"enabled": True, "redisAddress": "redis:6379", "existingSecret": "redis"},
+    "upgrade": {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"},
+}
+OTHER_VALUES: dict[str, Any] = {
+    "image.digest": "sha256:" + "a" * 64,
+    "image.pullPolicy": "Always",
+    "rayVersion": "2.61.0",
+    "models": [],
+    "tracing": {"endpoint": "http://c:4318"},
+    "engineGroups": {"h": {"gpus": 1}},
+    "groupDefaults.gpuProfile": "nvidia-l4",
+    "groupDefaults.minReplicas": 0,
+    "gateway.service.type": "NodePort",
+    "gateway.podDisruptionBudget.enabled": False,
+    "gateway.podDisruptionBudget.minAvailable": 0,
+    "gateway.maxReplicas": 9,
+    "gateway.service.loadBalancerSourceRanges": ["10.0.0.0/8"],
+    "gateway.settings": {"max_n": 3},
+    "autoscaler.upscalingMode": "Aggressive",
+    "upgrade.type": "None",
+    "upgrade.maxSurgePercent": 90,
+    "networkPolicy.apiServerPorts": [1],
+    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}}],
+}
+ON_OTHER_TERMS: dict[str, Document] = {
+    "modelCache.existingClaim": {"modelCache": {"claim": {"create": False}, "warmUp": {"enabled": False}}},
+    "modelCache.claim.create": {"modelCache": {"warmUp": {"enabled": False}}},
+    "modelCache.sizeLimit": {"modelCache": {"claim": {"create": False}, "warmUp": {"enabled": False}}},
+    "groupDefaults.gpus": {"engineGroups": {"g": {"gpus": 1}, "cpu": {}}},
+}
 
 
-def keys_of(document: dict[str, Any]) -> Iterator[str]:
-    for name, value in document.items():
-        yield name
-        if isinstance(value, dict) and name not in ("resources", "podSecurityContext", "securityContext", "labels"):
-            yield from keys_of(value)
+def mapping_keys(node: yaml.MappingNode, path: str = "") -> Iterator[tuple[str, int, yaml.Node]]:
+    """Each key's path, line and value; not within what Kubernetes or another file describes."""
+    for key, value in node.value:
+        here = f"{path}.{key.value}".lstrip(".")
+        yield here, key.start_mark.line, value
+        if isinstance(value, yaml.MappingNode) and key.value not in WHOLE | LIKE_NVIDIA:
+            yield from mapping_keys(value, here)
+
+
+def undocumented(text: str) -> list[str]:
+    lines = text.splitlines()
+    root = yaml.compose(text)
+    assert isinstance(root, yaml.MappingNode)
+    return [
+        path
+        for path, line, _ in mapping_keys(root)
+        if not lines[line - 1].lstrip().startswith("#") and path not in {f"gpuProfiles.{n}" for n in LIKE_NVIDIA}
+        if path != "gpuProfiles.nvidia"
+    ]
 
 
 def test_what_the_chart_has_from_elsewhere_is_up_to_date() -> None:
     stale = [path.name for path, text in chart_files().items() if not path.exists() or path.read_text() != text]
-    assert stale == [], "run python scripts/chart_files.py"
+    assert stale == [], "run python -m scripts.chart_files"
 
 
-def test_every_section_is_described() -> None:
-    lines = TEXT.splitlines()
-    for number, line in enumerate(lines):
-        if re.match(r"[a-zA-Z]+:", line) and not lines[number - 1].startswith("#"):
-            section = "\n".join(lines[number : number + 3])
-            assert "  #" in section or line.startswith(("annotations", "schedulerName", "securityContext")), line
+def test_every_value_is_described_above_it() -> None:
+    assert undocumented(TEXT) == []
 
 
-def test_every_value_is_used() -> None:
-    values = yaml.safe_load(TEXT)
-    for free in ("models", "gpuProfiles"):
-        values.pop(free)
-    unused = {name for name in keys_of(values) if not re.search(rf"[.\"]{re.escape(name)}\b", TEMPLATES)}
-    assert (
-        unused
-        - {"nvidia.com/gpu.product", "grafana_dashboard", "cpu", "cluster-autoscaler.kubernetes.io/safe-to-evict"}
-        == set()
-    )
+def test_a_value_without_a_word_is_found() -> None:
+    assert undocumented(TEXT + "\nmore: 1\n") == ["more"]
+    without = TEXT.replace("  # Of the pods.\n  port: 8000", "  port: 8000")
+    assert undocumented(without) == ["gateway.port"]
+
+
+def leaves(values: Document, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        here = f"{path}.{name}".lstrip(".")
+        if name in LIKE_NVIDIA:
+            continue
+        if isinstance(value, dict) and value and name not in WHOLE:
+            yield from leaves(value, here)
+        else:
+            yield here, value
+
+
+def another(path: str, value: Any) -> Any:
+    if path in OTHER_VALUES:
+        return OTHER_VALUES[path]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 10
+    if isinstance(value, list):
+        return ["b.example"] if path.endswith(("osts", "ostnames", "Cidrs", "Modes")) else [{"name": "x"}]
+    if isinstance(value, dict) or value is None:
+        return {**(value or {}), "limits": {"cpu": "3", "memory": "9Gi"}} if path.endswith("resources") else {"x": "y"}
+    return "x"
+
+
+def nested(path: str, value: Any) -> Document:
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not binaries(), reason="helm is not installed: scripts/get_helm.sh fetches it")
+def test_every_value_changes_what_is_made() -> None:
+    unused = [path for path, value in leaves(yaml.safe_load(TEXT)) if not changes_something(path, value)]
+    assert unused == []
+
+
+def changes_something(path: str, value: Any) -> bool:
+    """Where it was on already, the other way around."""
+    under = merged(EVERYTHING_IN_USE, ON_OTHER_TERMS.get(path, {}))
+    over = merged(under, nested(path, another(path, value)))
+    if over == under:
+        over = merged(under, nested(path, value))
+    try:
+        return without_secrets(under) != without_secrets(over)
+    except HelmRefused as refused:
+        raise AssertionError(f"{path}: {refused}") from refused
+
+
+def without_secrets(values: Document) -> list[Document]:
+    """Those that the chart makes are random where there is no cluster: their names alone."""
+    return [o["metadata"] if o["kind"] == "Secret" else o for o in rendered(values)]

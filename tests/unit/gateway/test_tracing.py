@@ -12,6 +12,7 @@ from deployments.gateway.tracing import OtlpTracing
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import STREAMING, OpenStand, Stand, post
 from tests.unit.gateway.otlp_receiver import OtlpReceiver, receiving
+from tests.unit.gateway.recipes.engine import ChatEngine
 from tests.unit.gateway.scripted_engine import Exchange, hang_up, stream, unary
 from tests.unit.gateway.test_request_record import NUMBERS, SECRET_WORDS, STREAMED, watched
 
@@ -155,3 +156,21 @@ async def test_without_tracing_the_clients_headers_stay_here_and_its_trace_is_in
 def test_a_gateway_without_tracing_does_not_load_opentelemetry() -> None:
     code = "import sys, deployments.gateway.server; sys.exit('opentelemetry' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+async def test_a_recipe_is_a_span_with_its_engine_calls_below_it(
+    start_engine: StartEngine, open_stand: OpenStand, receiver: OtlpReceiver
+) -> None:
+    engine = await start_engine(ChatEngine("Because."))
+    gateway = await open_stand(engine)
+    tracing = trace(gateway, receiver)
+    body = {"inputs": {"question": SECRET_WORDS}}
+    answer = await gateway.ask(post("/v1/recipes/answer", body, headers=SAMPLED))
+    await close(gateway, tracing)
+    (recipe,), (call,), (attempt,) = (receiver.named(name) for name in ("POST /v1/recipes", CHAT, "engine"))
+    assert [span["parent"] for span in (recipe, call, attempt)] == [CALLER, recipe["id"], call["id"]]
+    assert recipe["attributes"]["baryon.recipe"] == call["attributes"]["baryon.recipe"] == "answer"
+    assert recipe["attributes"]["baryon.request_id"] == answer.headers["x-request-id"]
+    assert recipe["attributes"]["http.response.status_code"] == 200
+    assert header(engine.exchanges[0], "traceparent") == f"00-{TRACE}-{attempt['id']}-01"
+    assert SECRET_WORDS not in repr(receiver.spans)

@@ -1,5 +1,6 @@
 """Recipes that choose, and explanations, as a client meets them: a whole gateway and the simulated engine."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,25 @@ from tests.unit.gateway.keys import no_keys
 from tests.unit.gateway.recipes.files import GREET, put
 
 MODEL = "m"
+CHOICE = GREET.replace("{kind: generate}", "{kind: choose, labels: ['y', 'n']}")
+BARE = '  - {role: user, content: "{{ who }}"}\n'
 TEXT = "The train to Rome leaves at nine. Tickets are cheap. Bring a passport."
 
 
 @pytest.fixture
 async def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("BARYON_INTERNAL_TOKEN", "good")
-    put(tmp_path, GREET.replace("{kind: generate}", "{kind: choose, labels: [yes, no]}").replace("yes, no", "'y', 'n'"))
+    put(tmp_path, CHOICE)
+    put(tmp_path, CHOICE.replace("max_chars: 20}", "required: false}"), "optional")
+    put(tmp_path, re.sub(r"  - role: system.*content: .*?\n(?=output)", BARE, CHOICE, flags=re.DOTALL), "bare")
+    put(
+        tmp_path,
+        (tmp_path / "bare.yaml")
+        .read_text()
+        .replace("max_chars: 20}", "required: false}")
+        .replace("name: bare", "name: greet"),
+        "nothing",
+    )
     simulated = SimulatedEngine(get_profile("llama-3.1-8b-h100-tp1"), 64, 8192, 64)
     async with serving(RouteGuard(SimulatedApi(simulated, MODEL, 4096).app())) as served:
         replicas, catalogue = ReplicaTable(), Catalogue()
@@ -86,6 +99,26 @@ async def test_labels_that_make_no_sense_are_refused(client: httpx.AsyncClient, 
 async def test_a_file_of_an_operators_own_chooses_too(client: httpx.AsyncClient) -> None:
     told = await ask(client, "greet", {"who": "Ada"})
     assert told["output"] in ("y", "n")
+
+
+async def test_a_choice_without_a_text_that_is_needed_is_not_calibrated_against_itself(
+    client: httpx.AsyncClient,
+) -> None:
+    told = await ask(client, "optional", {"who": "Ada"})
+    assert told["probabilities"] == told["uncalibrated"]
+    assert told["probabilities"]["y"] != told["probabilities"]["n"]
+
+
+async def test_a_prompt_that_is_the_text_alone_is_calibrated_and_explained(client: httpx.AsyncClient) -> None:
+    told = await ask(client, "bare", {"who": "Ada"}, explain=True)
+    assert told["output"] in ("y", "n")
+    assert told["probabilities"] != told["uncalibrated"]
+    assert [part["text"] for part in told["explanation"]["segments"]] == ["Ada"]
+
+
+async def test_a_prompt_of_nothing_is_refused(client: httpx.AsyncClient) -> None:
+    told = await ask(client, "nothing", {})
+    assert (told["error"]["code"], told["error"]["param"]) == ("invalid_value", "inputs")
 
 
 async def test_a_choice_is_not_streamed(client: httpx.AsyncClient) -> None:

@@ -64,6 +64,15 @@ async def test_a_document_is_restored_in_its_values(start_engine: StartEngine, o
     assert answer.json()["output"] == {"from": ANN}
 
 
+async def test_a_document_that_its_data_make_too_long_for_the_schema_is_an_error(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    stand = await opened(start_engine, open_stand, ChatEngine('{"from": "<EMAIL_1>"}'))
+    schema = {"type": "object", "properties": {"from": {"type": "string", "maxLength": 10}}}
+    answer = await ask(stand, "restore", "extract", max_tokens=64, inputs={"text": TEXT, "schema": schema})
+    assert (answer.status, answer.error["code"]) == (422, "schema_not_satisfied")
+
+
 async def test_a_long_text_stays_hidden_between_its_pieces(start_engine: StartEngine, open_stand: OpenStand) -> None:
     engine = ChatEngine("<EMAIL_1> wrote")
     stand = await opened(start_engine, open_stand, engine)

@@ -1,0 +1,56 @@
+"""Whether an API server takes an object: Kubernetes' own kinds by version, and kinds of two operators by their types.
+
+Checked with what scripts/chart_tools.sh fetches into .tools; a test without it is skipped.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.unit.chart.helm import ROOT
+
+VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
+TYPES = ROOT / ".tools" / "kubernetes-models"
+SCHEMAS = ROOT / ".tools" / "kubernetes-validate"
+OF_OPERATORS = {
+    "PodMonitor": "prometheus-operator/monitoring.coreos.com/v1",
+    "PrometheusRule": "prometheus-operator/monitoring.coreos.com/v1",
+    "HTTPRoute": "gateway-api/gateway.networking.k8s.io/v1",
+}
+KUBERAYS = {"RayService"}
+
+Document = dict[str, Any]
+
+
+def kubernetes_validate() -> ModuleType:
+    if SCHEMAS.exists() and str(SCHEMAS) not in sys.path:
+        sys.path.append(str(SCHEMAS))
+    return pytest.importorskip("kubernetes_validate", reason="scripts/chart_tools.sh fetches it")  # type: ignore[no-any-return]
+
+
+def is_kubernetes_own(document: Document) -> bool:
+    return document["kind"] not in {*OF_OPERATORS, *KUBERAYS}
+
+
+def compiler() -> Path:
+    path = TYPES / "node_modules" / ".bin" / "tsc"
+    if not path.exists():
+        pytest.skip("types of operators' kinds are not installed: scripts/chart_tools.sh fetches them")
+    return path
+
+
+def wrong_types(documents: list[Document]) -> str:
+    """What TypeScript's compiler says of them as literals of their types: unknown keys too."""
+    imports = [f'import {{ I{kind} }} from "@kubernetes-models/{path}/{kind}";' for kind, path in OF_OPERATORS.items()]
+    literals = [f"const d{n}: I{document['kind']} = {json.dumps(document)};" for n, document in enumerate(documents)]
+    with tempfile.TemporaryDirectory(dir=TYPES) as folder:
+        path = Path(folder) / "documents.mts"
+        path.write_text("\n".join([*imports, *literals]))
+        command = [str(compiler()), "--noEmit", "--module", "nodenext", "--skipLibCheck", "--strict", str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
