@@ -43,7 +43,7 @@ def parse_yaml(text: str, name: str, schema: type[Schema]) -> Schema:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{name}:{line}: {error.problem or error.context}") from error
-    except (YAMLError, ValueError, OverflowError, RecursionError) as error:
+    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{name}:1: not YAML: {str(error).splitlines()[0] if str(error) else error!r}") from error
     if not isinstance(document, CommentedMap):
         wanted = next(key for key, field in schema.model_fields.items() if field.is_required())

@@ -42,6 +42,7 @@ from deployments.gateway.recipes.recipe_routes import ROUTE as RECIPES_ROUTE
 from deployments.gateway.recipes.recipe_routes import RecipeRoutes
 from deployments.gateway.recipient import Recipient
 from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.request_log import log_request
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.request_record import Observer, RequestRecord, Tracing
 from deployments.gateway.request_trace import trace_id_in
@@ -106,7 +107,7 @@ class GatewayApp:
             self.tally,
         )
         self.recipes = RecipeRoutes(
-            self, settings, self._models, self._context_tokens, self._version, self._reader.redactor
+            self, settings, self._models, self._card, self._context_tokens, self._version, self._reader.redactor
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = int(time.time())
@@ -243,7 +244,7 @@ class GatewayApp:
             self._end(record, response)
 
     async def _recipe(self, request: ClientRequest, tenant: Tenant, answer: Answer) -> None:
-        """Its parts are requests like all others; only where there was none is it one itself, to observers."""
+        """Its parts are requests like all others; only where there was none is it one itself, to those that count."""
         record, response = answer.record, answer.response
         record.tenant, record.priority = tenant.name, tenant.priority
         record.stages.enter(READ)
@@ -257,22 +258,20 @@ class GatewayApp:
             self._log_failure("the recipe's call %s could not be handled", record)
             answer.fail(internal_error())
         finally:
-            if not record.parts:
-                self._end(record, response)
-            elif self.tracing is not None:
-                record.stages.end()
-                record.status = response.status
-                self.tracing.ended(record)
+            self._end(record, response, is_counted=not record.parts)
 
-    def _end(self, record: RequestRecord, response: Recipient) -> None:
+    def _end(self, record: RequestRecord, response: Recipient, *, is_counted: bool = True) -> None:
+        """What is not counted is looked for all the same, where it went wrong."""
         record.stages.end()
         record.status = response.status
-        for observe in (*self.observers, self.tracing.ended) if self.tracing is not None else self.observers:
+        observers: list[Observer] = self.observers if is_counted else [log_request]
+        for observe in (*observers, self.tracing.ended) if self.tracing is not None else observers:
             try:
                 observe(record)
             except Exception:
                 self._log_failure("an observer failed on request %s", record)
-        self.recent.keep(record)
+        if is_counted or record.error_code:
+            self.recent.keep(record)
 
     def _log_failure(self, what: str, record: RequestRecord) -> None:
         logger.exception(what, record.request_id, extra={"request_id": record.request_id})

@@ -1,5 +1,6 @@
 """Puts personal data back into an answer: that of its own request, where a placeholder of it stands. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import orjson
 
 from deployments.gateway.privacy.placeholders import LONGEST, PLACEHOLDER, UNFINISHED
 
+PLACEHOLDER_BYTES = re.compile(PLACEHOLDER.pattern.encode())
 JSON_FIELDS = frozenset({"arguments", "partial_json"})
 TEXT_FIELDS = frozenset({"content", "text", "delta"})
 JSON_FORMATS = frozenset({"json_object", "json_schema"})
@@ -34,13 +36,25 @@ class Restoration:
         return orjson.dumps(value)[1:-1].decode() if in_json else value
 
     def body(self, body: bytes) -> bytes:
-        """A whole answer; as it came if it is no JSON."""
-        if b"<" not in body and b"\\u003" not in body:
+        """A whole answer. It may have megabytes of log-probabilities, which are not worth to be read for this."""
+        is_escaped = b"\\u003" in body
+        if b"<" not in body and not is_escaped:
             return body
+        if not is_escaped and self.is_plain:
+            return PLACEHOLDER_BYTES.sub(self._bytes, body)
         try:
             return orjson.dumps(self.document(orjson.loads(body)))
         except orjson.JSONDecodeError:
             return body
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether JSON writes all values as they are, however deep in strings within strings."""
+        return all(orjson.dumps(value)[1:-1].decode() == value for value in self.values.values())
+
+    def _bytes(self, match: re.Match[bytes]) -> bytes:
+        value = self.values.get(match[0].decode())
+        return match[0] if value is None else value.encode()
 
     def document(self, value: Any, *, in_json: bool = False) -> Any:
         if isinstance(value, str):

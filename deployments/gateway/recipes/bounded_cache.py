@@ -17,13 +17,17 @@ class BoundedCache(Generic[Value]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    async def get(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
-        """What `make` made when it was first asked for; nothing is kept of one that fails."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+    async def get(self, key: Callable[[], Hashable], make: Callable[[], Awaitable[Value]]) -> Value:
+        """What `make` made when it was first asked for; nothing is kept of one that fails, nor if `key` is another by
+        then: it is not known for which of the two it was made.
+        """
+        asked = key()
+        if asked in self._kept:
+            self._kept.move_to_end(asked)
+            return self._kept[asked]
         value = await make()
-        self._kept[key] = value
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        if key() == asked:
+            self._kept[asked] = value
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
         return value

@@ -100,10 +100,10 @@ class Chooser:
         key = self._key(question, [question.blanks, sorted(question.labels)])
         return await self._habits.get(key, read), sum(spent, Cost())
 
-    def _key(self, question: Question, said: object) -> Hashable:
-        """Short, however much was said."""
+    def _key(self, question: Question, said: object) -> Callable[[], Hashable]:
+        """Short, however much was said; with what serves the model at the moment, which may be nothing yet."""
         digest = blake2b(orjson.dumps(said), digest_size=16).digest()
-        return question.tenant, question.model, self._version(question.model), digest
+        return lambda: (question.tenant, question.model, self._version(question.model), digest)
 
 
 async def read_chances(

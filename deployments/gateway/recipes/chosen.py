@@ -29,7 +29,7 @@ async def chosen(chooser: Chooser, calls: InnerCalls, call: RecipeCall, tenant: 
 
 
 def question_of(call: RecipeCall, tenant: str) -> Question:
-    """The recipe's prompt, and the same with nothing in it of what the caller says; where there is nothing to leave out,
+    """The recipe's prompt, and the same with nothing in it of what the caller says; if there is nothing to leave out,
     nothing is calibrated.
     """
     output, prompt = call.recipe.output, call.ready.prompt

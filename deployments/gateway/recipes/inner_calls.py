@@ -50,7 +50,8 @@ class InnerCalls:
     """Of one recipe call, for one tenant. Any number of `ask` may be awaited together; as many run at once as the
     tenant may have requests, 32 at most. Each is charged to the tenant as a plain request is.
 
-    `request`: the client's, whose headers hold for all. `ended`: the calls that have, in the order in which they did.
+    `request`: the client's, whose headers hold for all. `begun`: how many there were. `ended`: those whose answers are
+    here, in the order in which they came.
     """
 
     def __init__(self, engines: Engines, request: ClientRequest, tenant: Tenant, origin: Origin) -> None:
@@ -63,6 +64,7 @@ class InnerCalls:
         self._open: set[InnerReply] = set()
         self._client_left = False
         self.rate_headers: Headers = []
+        self.begun = 0
         self.ended: list[EndedCall] = []
 
     @property
@@ -114,6 +116,7 @@ class InnerCalls:
     def _begin(
         self, path: bytes, document: dict[str, Any], recipient: Recipient, origin: Origin
     ) -> tuple[RequestRecord, asyncio.Task[None]]:
+        self.begun += 1
         request = ClientRequest(b"POST", path, self._headers, b"", keep_alive=True, is_http_1_1=True)
         return self._engines.ask_engine(request, document, self._tenant, recipient, origin)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from cluster.checked_yaml import ConfigError, line_of, parse_yaml
 from deployments.gateway.recipes.inputs import labels_problem, value_problem
@@ -17,6 +17,7 @@ from deployments.gateway.recipes.template import Template, TemplateProblem, comp
 
 SUFFIX = ".yaml"
 LARGEST_FILE_BYTES = 64 * 1024
+DEEPEST = 40
 Location = tuple[int | str, ...]
 
 
@@ -54,6 +55,8 @@ def load(path: Path) -> ReadyRecipe:
     RecipeError: the file cannot be read, is no recipe, or has a template or schema that is not taken.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise RecipeError(f"{path.name}:1: is no file")
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE_BYTES + 1)
         text = data.decode()
@@ -70,7 +73,7 @@ def parse(text: str, file_name: str) -> ReadyRecipe:
     """Raises:
     RecipeError: see `load`.
     """
-    refuse_aliases(text, file_name)
+    refuse_what_takes_long(text, file_name)
     try:
         recipe = parse_yaml(text, file_name, Recipe)
     except ConfigError as error:
@@ -82,12 +85,17 @@ def parse(text: str, file_name: str) -> ReadyRecipe:
     return ready(recipe, text, file_name)
 
 
-def refuse_aliases(text: str, file_name: str) -> None:
-    """They could stand for more than fits into memory. What is no YAML at all is told by whoever reads it next."""
+def refuse_what_takes_long(text: str, file_name: str) -> None:
+    """Aliases could stand for more than fits into memory, and what is nested deep takes the reader minutes. What is no
+    YAML at all is told by whoever reads it next.
+    """
+    depth = 0
     try:
         for event in YAML().parse(text):
-            if isinstance(event, AliasEvent):
-                raise RecipeError(f"{file_name}:{event.start_mark.line + 1}: has an alias (*); write it out")
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            why = "has an alias (*); write it out" if isinstance(event, AliasEvent) else "is nested too deep"
+            if isinstance(event, AliasEvent) or depth > DEEPEST:
+                raise RecipeError(f"{file_name}:{event.start_mark.line + 1}: {why}")
     except (YAMLError, ValueError, RecursionError):
         return
 

@@ -15,6 +15,7 @@ from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.chosen import chosen
 from deployments.gateway.recipes.decoded import Decoded
+from deployments.gateway.recipes.explained import explained_input
 from deployments.gateway.recipes.generate import CHAT, generate, stream
 from deployments.gateway.recipes.inner_calls import Engines, InnerCalls, Origin
 from deployments.gateway.recipes.inputs import inputs_schema
@@ -24,6 +25,7 @@ from deployments.gateway.recipes.recipe_answer import answer_document
 from deployments.gateway.recipes.recipe_call import RecipeCall, call_of, model_for, read_document, recipe_named
 from deployments.gateway.recipes.recipe_file import ReadyRecipe
 from deployments.gateway.recipes.restored_answer import check_restored, restored_answer
+from deployments.gateway.recipes.schema_check import SchemaCheck
 from deployments.gateway.recipes.shelf import Shelf
 from deployments.gateway.recipes.structured import schema_of, structured
 from deployments.gateway.settings import GatewaySettings
@@ -40,8 +42,8 @@ SAID = "input"
 
 
 class RecipeRoutes:
-    """`models`: names of those that a tenant may use. `context_tokens` of a model, as far as known; `version`: of what
-    serves it now.
+    """`models`: names of those that a tenant may use; `check_model` raises a GatewayError for another. Of a model, as
+    far as known: `context_tokens`, and `version`, of what serves it now. `redactor`: see `RequestReader`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class RecipeRoutes:
         engines: Engines,
         settings: Callable[[], GatewaySettings],
         models: Callable[[Tenant], list[str]],
+        check_model: Callable[[str, Tenant], object],
         context_tokens: Callable[[str], int | None],
         version: Callable[[str], Hashable],
         redactor: Callable[[], Redactor],
@@ -56,9 +59,11 @@ class RecipeRoutes:
         self._engines = engines
         self._settings = settings
         self._models = models
+        self._check_model = check_model
         self._context_tokens = context_tokens
         self._chooser = Chooser(version)
         self._redactor = redactor
+        self._check = SchemaCheck()
         self.shelf = Shelf(lambda: settings().recipes_folder)
 
     def tell(self, path: bytes) -> dict[str, Any]:
@@ -84,11 +89,14 @@ class RecipeRoutes:
         if redacted is not None:
             response.also.append(redacted.header())
         record.path, record.recipe = f"/v1/recipes/{call.recipe.name}", call.recipe.name
+        record.model = call.model
         record.stream = call.stream
         if record.trace is not None:
             request.headers |= record.trace.below()
         calls = InnerCalls(self._engines, request, tenant, Origin(record.request_id, call.recipe.name))
         response.on_gone = calls.leave
+        if response.client_is_gone:
+            calls.leave()
         record.stages.enter(ENGINE)
         try:
             if call.stream:
@@ -99,12 +107,12 @@ class RecipeRoutes:
         finally:
             calls.leave()
             response.on_gone = None
-            record.parts = len(calls.ended)
+            record.parts = calls.begun
             if not response.started:
                 response.also += calls.rate_headers
         restoration = redacted.restoration if redacted is not None else None
         if restoration is not None and asked.recipe.output.kind == "json":
-            check_restored(restoration, decoded.output, schema_of(asked))
+            await check_restored(self._check, restoration, decoded.output, schema_of(asked))
         record.outcome = "completed"
         explains = request.headers.get(EXPLAIN_HEADER) == b"1"
         document = answer_document(record.request_id, call, decoded, calls.ended, explains=explains)
@@ -122,7 +130,7 @@ class RecipeRoutes:
     async def _decode(self, calls: InnerCalls, call: RecipeCall, tenant: Tenant) -> Decoded:
         match call.recipe.output.kind:
             case "json":
-                return await structured(calls, call)
+                return await structured(calls, call, self._check)
             case "choose":
                 return await chosen(self._chooser, calls, call, tenant.name)
             case "generate":
@@ -139,7 +147,11 @@ class RecipeRoutes:
         document = read_document(request.body)
         request.body = b""
         model = model_for(document.get("model"), ready.recipe, settings.recipes_model, self._models(tenant))
-        return call_of(ready, document, model, self._context_tokens(model), settings.max_body_bytes)
+        self._check_model(model, tenant)
+        call = call_of(ready, document, model, self._context_tokens(model), settings.max_body_bytes)
+        if call.explain is not None:
+            explained_input(call)
+        return call
 
     def _named(self, path: bytes) -> ReadyRecipe:
         name = path.removeprefix(ONE).decode("utf-8", "replace")

@@ -6,7 +6,7 @@ import orjson
 
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.privacy.restoration import Restoration
-from deployments.gateway.recipes.json_schema import mismatch
+from deployments.gateway.recipes.schema_check import SchemaCheck
 
 
 def restored_answer(body: bytes, restoration: Restoration) -> bytes:
@@ -18,13 +18,13 @@ def restored_answer(body: bytes, restoration: Restoration) -> bytes:
     return orjson.dumps(document)
 
 
-def check_restored(restoration: Restoration, document: Any, schema: dict[str, Any]) -> None:
+async def check_restored(check: SchemaCheck, restoration: Restoration, document: Any, schema: dict[str, Any]) -> None:
     """`schema`: the caller's own.
 
     Raises:
         GatewayError: 422, what satisfied it with placeholders does not with the data.
     """
-    if problem := mismatch(schema, restoration.document(document)):
+    if problem := await check.problem(schema, restoration.document(document)):
         message = f"With the personal data in it again, the answer does not satisfy the schema: {problem}"
         raise GatewayError(422, "schema_not_satisfied", message)
 

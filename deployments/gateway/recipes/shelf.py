@@ -33,15 +33,19 @@ class Seen:
 
 @dataclass(slots=True)
 class Folder:
-    """Files by name, read again where they have changed. One that was good and is broken goes on as it was."""
+    """Files by name, read again where they have changed. One that was good and is broken goes on as it was, and so do
+    all while the folder is there and cannot be read.
+    """
 
     path: Path
     files: dict[str, Seen] = field(default_factory=dict)
-    is_missing: bool = False
+    is_unreadable: bool = False
 
     def refresh(self) -> bool:
         """Whether anything has changed. May block on the disk."""
         found = self._found()
+        if found is None:
+            return False
         gone = self.files.keys() - found.keys()
         for name in gone:
             logger.info("the recipe file %s is gone", self.path / name)
@@ -51,15 +55,16 @@ class Folder:
             self._read(name, found[name])
         return bool(gone or changed)
 
-    def _found(self) -> dict[str, Version]:
+    def _found(self) -> dict[str, Version] | None:
+        """None: it cannot be read, as when its disk is away for a while."""
         try:
             names = sorted(path.name for path in self.path.iterdir() if is_recipe_file(path.name))
         except OSError as error:
-            if not self.is_missing:
+            if not self.is_unreadable:
                 logger.error("the folder of recipes %s cannot be read: %s", self.path, error.strerror)
-            self.is_missing = True
-            return {}
-        self.is_missing = False
+            self.is_unreadable = True
+            return {} if isinstance(error, FileNotFoundError) else None
+        self.is_unreadable = False
         if len(names) > MOST_FILES:
             logger.error("the folder of recipes %s has more than %d; the rest is left out", self.path, MOST_FILES)
         return {name: version(self.path / name) for name in names[:MOST_FILES]}

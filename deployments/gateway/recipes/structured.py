@@ -4,17 +4,18 @@ from typing import Any
 
 import orjson
 
+from deployments.gateway.body_rules.shape import DEEPEST, is_too_deep
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.recipes.decoded import Decoded, cut_off, text_of
 from deployments.gateway.recipes.explained import explained
 from deployments.gateway.recipes.inner_calls import InnerCalls
-from deployments.gateway.recipes.json_schema import mismatch
 from deployments.gateway.recipes.recipe_call import RecipeCall
+from deployments.gateway.recipes.schema_check import SchemaCheck
 
 CHAT = b"/v1/chat/completions"
 
 
-async def structured(calls: InnerCalls, call: RecipeCall) -> Decoded:
+async def structured(calls: InnerCalls, call: RecipeCall, check: SchemaCheck) -> Decoded:
     """The engine is held to the schema while it writes; what it wrote is checked all the same.
 
     Raises:
@@ -24,7 +25,10 @@ async def structured(calls: InnerCalls, call: RecipeCall) -> Decoded:
     held = {"type": "json_schema", "json_schema": {"name": call.recipe.name, "schema": schema}}
     asked = {**call.chat(call.messages(call.ready.prompt)), "response_format": held}
     text, reason = text_of(await calls.ask(CHAT, asked))
-    document = document_of(text, reason, schema, call.max_tokens)
+    document = document_of(text, reason, call.max_tokens)
+    if problem := await check.problem(schema, document):
+        message = f"The model's answer does not satisfy the schema: {problem}"
+        raise GatewayError(422, "schema_not_satisfied", message)
     return Decoded(document, explanation=await explained(calls, call, text))
 
 
@@ -35,7 +39,7 @@ def schema_of(call: RecipeCall) -> dict[str, Any]:
     return schema
 
 
-def document_of(text: str, reason: str, schema: dict[str, Any], max_tokens: int) -> Any:
+def document_of(text: str, reason: str, max_tokens: int) -> Any:
     """Raises:
     GatewayError: 422.
     """
@@ -45,8 +49,8 @@ def document_of(text: str, reason: str, schema: dict[str, Any], max_tokens: int)
         if reason == "length":
             raise cut_off("its JSON", max_tokens) from None
         raise GatewayError(422, "answer_not_json", "The model's answer is not JSON.") from None
-    problem = mismatch(schema, document)
-    if problem is not None:
-        message = f"The model's answer does not satisfy the schema: {problem}"
-        raise GatewayError(422, "schema_not_satisfied", message)
+    if is_too_deep([document]):
+        raise GatewayError(
+            422, "answer_not_json", f"The model's answer is JSON that is nested more than {DEEPEST} deep."
+        )
     return document

@@ -17,6 +17,8 @@ from deployments.gateway.errors import GatewayError
 
 FILTERS = ("trim", "upper", "lower", "capitalize", "title", "default", "join", "length", "truncate")
 TESTS = ("defined", "none")
+OF_INPUTS = ("join", "json")
+LONGEST_BETWEEN = 64
 SYNTAX = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.If, nodes.For, nodes.CondExpr),
     *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Filter, nodes.Test, nodes.Concat),
@@ -155,13 +157,21 @@ def check_loop(loop: nodes.For, inputs: frozenset[str], lists: frozenset[str]) -
 
 
 def check_named(node: nodes.Filter | nodes.Test) -> None:
-    """A filter or test from the list, with one constant at most: more could name attributes or multiply text."""
+    """A filter or test from the list, with one constant at most: more could name attributes. What makes text longer is
+    not used on its own result, which would multiply.
+    """
     known = ENVIRONMENT.filters if isinstance(node, nodes.Filter) else ENVIRONMENT.tests
     if node.name not in known:
         raise TemplateProblem(node.lineno, f"uses '{node.name}', which is not one of {', '.join(sorted(known))}")
     given = [*node.args, *node.kwargs, *filter(None, (node.dyn_args, node.dyn_kwargs))]
     if node.node is None or len(given) > 1 or not all(isinstance(one, nodes.Const) for one in given):
         raise TemplateProblem(node.lineno, f"gives '{node.name}' something else than one constant")
+    if node.name in OF_INPUTS and not isinstance(node.node, nodes.Name):
+        raise TemplateProblem(node.lineno, f"uses '{node.name}' on something else than an input as it is")
+    if node.name == "join" and any(
+        len(str(one.value)) > LONGEST_BETWEEN for one in given if isinstance(one, nodes.Const)
+    ):
+        raise TemplateProblem(node.lineno, f"joins with more than {LONGEST_BETWEEN} characters")
 
 
 def listing(names: Collection[str]) -> str:

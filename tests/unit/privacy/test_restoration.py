@@ -188,3 +188,17 @@ def test_what_is_no_json_is_passed_on() -> None:
 
 def test_every_placeholder_is_recognised() -> None:
     assert all(PLACEHOLDER.fullmatch(placeholder) for placeholder in VALUES)
+
+
+@given(st.sampled_from(sorted(VALUES)), st.booleans())
+def test_a_whole_answer_is_the_same_whether_it_is_read_or_not(placeholder: str, is_read: bool) -> None:
+    """It is not, where JSON writes the data as it is: an answer may have megabytes of log-probabilities."""
+    arguments = orjson.dumps({"to": placeholder, "and": "<EMAIL_99>"}).decode()
+    message = {"content": f"To {placeholder}.", "tool_calls": [{"function": {"arguments": arguments}}]}
+    body = orjson.dumps({"choices": [{"message": message, "logprobs": None}]})
+    values = {
+        **{name: value for name, value in VALUES.items() if value.isprintable()},
+        **({"<NAME_9>": '"'} if is_read else {}),
+    }
+    restoration = Restoration(values)
+    assert orjson.loads(restoration.body(body)) == restoration.document(orjson.loads(body))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,24 @@ async def test_other_replicas_are_asked_anew() -> None:
     await chooser.choose(engine, question("love"))
     serving[0] = "replica-2"
     assert (await chooser.choose(engine, question("love"))).cost.reads == 1 + len(CONTENT_FREE)
+
+
+async def test_what_was_learned_while_replicas_came_or_went_is_not_remembered() -> None:
+    """A model that was asleep when it was asked is woken by that; when it sleeps again, another version may wake."""
+    serving = [""]
+
+    class Waking(ToyEngine):
+        async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
+            serving[0] = "replica-1"
+            return await super().ask(path, document)
+
+    chooser = Chooser(lambda _: serving[0])
+    await chooser.choose(Waking(LIKES), question("love"))
+    serving[0] = ""
+    other = ToyEngine(LIKES, thinks=(7, 8))
+    await chooser.choose(other, question("love"))
+    spelled = {document["messages"][-1]["content"] for _, document in other.asked if "messages" in document}
+    assert spelled >= {"positive", "negative"}
 
 
 async def test_where_labels_part_later_the_deeper_reads_come_after_the_first(chooser: Chooser) -> None:

@@ -1,5 +1,6 @@
 """A recipe's file: each thing that is wrong with one is told with its line."""
 
+import os
 import re
 from pathlib import Path
 
@@ -74,6 +75,23 @@ def test_an_alias_is_refused_as_it_could_stand_for_more_than_there_is_memory() -
     layers = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
     with pytest.raises(RecipeError, match=r"greet.yaml:2: has an alias"):
         read("a0: &a0 x\n" + layers + GREET)
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
+def test_what_is_nested_deep_is_refused_before_a_reader_needs_minutes_for_it(opening: str) -> None:
+    with pytest.raises(RecipeError, match=r"greet.yaml:1: is nested too deep"):
+        read(f"{opening * 15_000}\n{GREET}")
+
+
+def test_a_value_that_is_not_of_its_tag_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"greet.yaml:1: not YAML"):
+        read(GREET.replace("max_chars: 20", "max_chars: !!bool maybe"))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "greet.yaml")
+    with pytest.raises(RecipeError, match="is no file"):
+        load(tmp_path / "greet.yaml")
 
 
 def test_a_large_file_one_that_is_no_text_and_one_that_is_not_there_are_refused(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """Recipes of a tenant whose personal data does not leave the gateway."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
+from deployments.gateway.privacy.redactor import Redacted, Redactor
 from deployments.gateway.privacy.restoration import Restoration
 from deployments.gateway.recipes.restored_answer import restored_answer
 from deployments.gateway.tenants.tenant import Privacy, Tenant
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, Answer, OpenStand, Stand, post
+from tests.unit.gateway.harness import MODEL, Answer, OpenStand, Stand, post, until
 from tests.unit.gateway.keys import keyring_of, new_key
 from tests.unit.gateway.recipes.engine import CONTEXT_TOKENS, ChatEngine
 from tests.unit.gateway.scripted_engine import Exchange
@@ -141,3 +143,28 @@ async def test_errors_do_not_tell_what_was_said(
     answer = await ask(stand, privacy, "extract", max_tokens=64, inputs={"text": TEXT, "schema": schema})
     assert answer.status == 422
     assert ANN not in answer.body.decode()
+
+
+async def test_a_client_that_leaves_while_its_data_is_looked_for_costs_no_engine_anything(
+    start_engine: StartEngine, open_stand: OpenStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ChatEngine()
+    stand = await opened(start_engine, open_stand, engine)
+    looking, left = asyncio.Event(), asyncio.Event()
+    redact = Redactor.redact
+
+    async def wait(*asked: Any) -> Redacted:
+        looking.set()
+        await left.wait()
+        return await redact(*asked)
+
+    monkeypatch.setattr(Redactor, "redact", wait)
+    client = await stand.client()
+    body = {"inputs": {"question": TEXT}}
+    client.send(post("/v1/recipes/answer", body, f"authorization: Bearer {KEYS['redact']}\r\n"))
+    await looking.wait()
+    client.leave()
+    await until(lambda: not list(stand.gateway._connections))
+    left.set()
+    await until(lambda: not stand.gateway.app.in_flight())
+    assert not engine.asked

@@ -138,6 +138,7 @@ async def test_json_satisfies_the_callers_schema(opened: Open) -> None:
         ('{"name": "A', "length", "answer_cut_off"),
         ('{"name": "A', "stop", "answer_not_json"),
         ("", "length", "answer_cut_off"),
+        ("[" * 300 + "]" * 300, "stop", "answer_not_json"),
         ('{"name": 7}', "stop", "schema_not_satisfied"),
         ('{"name": 7}', "length", "schema_not_satisfied"),
     ],
@@ -209,6 +210,41 @@ async def test_a_call_that_is_refused_is_one_request_and_one_that_is_not_is_its_
     assert (asked.path, asked.outcome, asked.recipe) == ("/v1/chat/completions", "completed", "answer")
     assert asked.part_of == answer.headers["x-request-id"]
     assert answer.json()["calls"] == [asked.request_id]
+
+
+async def test_a_recipe_that_failed_is_found_by_its_id_and_in_the_log_and_its_parts_are_counted_once(
+    opened: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, GREET + "limits: {timeout_s: 0.05}\n")
+    stand = await opened(never_answer, tmp_path)
+    seen: list[RequestRecord] = []
+    stand.gateway.app.observers.append(seen.append)
+    with caplog.at_level("WARNING", logger="baryon.requests"):
+        answer = await ask(stand, "greet", {"inputs": {"who": "Ada"}})
+        await until(lambda: bool(seen))
+    found = stand.gateway.app.recent.find(answer.headers["x-request-id"])
+    assert found is not None
+    assert (found["recipe"], found["model"], found["error_code"]) == ("greet", MODEL, "recipe_timeout")
+    assert [record.path for record in seen] == ["/v1/chat/completions"]
+    assert answer.headers["x-request-id"] in caplog.text
+    await stand.settled()
+
+
+async def test_an_explanation_that_cannot_be_is_refused_before_an_engine_is_asked(opened: Open) -> None:
+    engine = ChatEngine()
+    stand = await opened(engine)
+    answer = await ask(stand, "answer", {**QUESTION, "explain": {"input": "context"}})
+    assert (answer.status, answer.error["param"]) == (400, "explain")
+    assert not engine.asked
+
+
+async def test_a_name_that_a_client_made_up_is_in_no_record(opened: Open) -> None:
+    stand = await opened(ChatEngine())
+    seen: list[RequestRecord] = []
+    stand.gateway.app.observers.append(seen.append)
+    await ask(stand, "answer", {**QUESTION, "model": "made-up"})
+    await ask(stand, "made-up", QUESTION)
+    assert [(record.model, record.recipe, record.path) for record in seen] == [("", "", "/v1/recipes")] * 2
 
 
 async def test_whoever_wants_to_know_why_is_told_of_each_engine_call(opened: Open) -> None:

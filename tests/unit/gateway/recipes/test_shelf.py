@@ -1,5 +1,6 @@
 """The shelf follows an operator's folder: what is good there serves, whatever else is."""
 
+import errno
 import logging
 from pathlib import Path
 
@@ -103,6 +104,22 @@ def test_a_folder_that_is_not_there_yet_is_said_once_and_followed_once_it_is(
     put(folder, GREET)
     shelf.refresh()
     assert prompt(shelf) == "Greet Ada."
+
+
+def test_recipes_go_on_while_their_folder_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, GREET)
+    shelf = shelf_of(tmp_path)
+
+    def away(path: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", away)
+        shelf.refresh()
+        assert prompt(shelf) == "Greet Ada."
+    (tmp_path / "greet.yaml").unlink()
+    shelf.refresh()
+    assert "greet" not in shelf.recipes
 
 
 def test_another_folder_or_none_takes_effect_without_a_restart(tmp_path: Path) -> None:
