@@ -137,13 +137,16 @@ class GatewayApp:
         self, request: ClientRequest, document: dict[str, Any], tenant: Tenant, recipient: Recipient, origin: Origin
     ) -> tuple[RequestRecord, asyncio.Task[None]]:
         """A recipe asks, for its client."""
-        answer = self._answer(request, recipient, request.path)
-        answer.record.recipe, answer.record.part_of = origin.recipe, origin.request_id
+        answer = self._answer(request, recipient, request.path, origin)
         return answer.record, self._run(self._infer(request, tenant, answer, document, origin.new_tap))
 
-    def _answer(self, request: ClientRequest, recipient: Recipient, path: bytes) -> Answer:
+    def _answer(
+        self, request: ClientRequest, recipient: Recipient, path: bytes, origin: Origin | None = None
+    ) -> Answer:
         """An answer to come, with a new record. `path` is a route that there is."""
         record = RequestRecord(f"req-{secrets.token_hex(12)}", self.routers.gateway_id, path.decode())
+        if origin is not None:
+            record.recipe, record.part_of = origin.recipe, origin.request_id
         if self.tracing is not None:
             record.trace = self.tracing.begin(request.headers, record)
             record.trace_id = record.trace.trace_id
@@ -340,8 +343,8 @@ def check_who_asks_for_names(request: ClientRequest, tenant: Tenant) -> None:
 
 
 def response_headers(request: ClientRequest, record: RequestRecord) -> Headers:
-    """Our id of the request, and the client's own beside it if it is plain text, which the record then has too."""
-    headers = [(b"x-request-id", record.request_id.encode())]
+    """Our id of what the client asked for, and its own beside it if it is plain text, which the record then has too."""
+    headers = [(b"x-request-id", (record.part_of or record.request_id).encode())]
     theirs = request.headers.get(b"x-request-id")
     if theirs and len(theirs) <= 128 and theirs.isascii() and theirs.decode().isprintable():
         headers.append((b"x-client-request-id", theirs))

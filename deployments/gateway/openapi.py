@@ -37,6 +37,8 @@ STATUSES = {
     422: "The engine refuses it; of a recipe: the answer is not JSON of its schema, or was cut off.",
     429: "A limit of the tenant's.",
     431: "The headers are too large.",
+    500: "The engine failed at it.",
+    502: "Of a choice: the engine does not tell probabilities, as one that is too old.",
     503: "No replica is free or ready; `Retry-After` says when one may be.",
     504: "An engine, or a whole recipe, took too long.",
 }

@@ -10,13 +10,14 @@ from deployments.gateway.body_rules.content import MediaReference
 from deployments.gateway.body_rules.rules import check_body
 from deployments.gateway.cache_salt import SALTED_ROUTES
 from deployments.gateway.errors import GatewayError, bad_request
-from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks, token_blocks
+from deployments.gateway.prompt_blocks import PromptBlocks, blocks_of, prompt_blocks, token_blocks
 from deployments.gateway.recipient import Header
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.output_bound import output_at_most, prompts_in
 from deployments.gateway.usage import UsageWanted, asking_for_usage
 from engine.guard import TOKENS_ROUTE
 
+ONLY_TOKENIZED = frozenset({b"/tokenize", b"/detokenize"})
 STATEFUL_FIELDS = {
     "previous_response_id": "send the whole conversation in 'input'",
     "conversation": "send the whole conversation in 'input'",
@@ -76,13 +77,19 @@ def inference_request(path: bytes, document: dict[str, Any], cache_salt: str | N
     salt: bytes = model.encode("utf-8", "replace")
     if cache_salt is not None:
         salt += b"\0" + cache_salt.encode()
-    is_tokens = path == TOKENS_ROUTE
-    prompt = token_blocks(document["token_ids"], salt) if is_tokens else prompt_blocks(document, salt)
+    prompt = blocks_to_compute(path, document, salt)
     if cache_salt is not None and path in SALTED_ROUTES:
         document["cache_salt"] = cache_salt
     body, wanted = asking_for_usage(path, orjson.dumps(document), document)
     prompts, choices = prompts_in(document), document.get("n") or 1
     return InferenceRequest(model, stream, prompt, body, wanted, prompts, choices, output_at_most(path, document))
+
+
+def blocks_to_compute(path: bytes, document: dict[str, Any], salt: bytes) -> PromptBlocks:
+    """Of what is only made into tokens, or text again, nothing: no model reads it, and no cache holds it then."""
+    if path in ONLY_TOKENIZED:
+        return blocks_of(b"", salt)
+    return token_blocks(document["token_ids"], salt) if path == TOKENS_ROUTE else prompt_blocks(document, salt)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -67,8 +67,8 @@ async def choices(stand: ReadingStand, task: Task) -> list[dict[str, Any]]:
             asked_in_words = await in_words(stand, in_words_of(task, sentence.text))
         return {
             "label": sentence.label,
-            "calibrated": {label: round(choice.probabilities[label], 6) for label in task.labels},
-            "uncalibrated": {label: round(choice.uncalibrated[label], 6) for label in task.labels},
+            "calibrated": rounded(choice.probabilities),
+            "uncalibrated": rounded(choice.uncalibrated),
             "asked": asked_in_words,
         }
 
@@ -110,13 +110,17 @@ async def longer_labels(stand: ReadingStand) -> list[dict[str, Any]]:
             whole = await likelihoods(stand, render(sentence.text), spelling, every)
         return {
             "label": LONGER[sentence.label],
-            "parting": dict(choice.probabilities),
-            "parting uncalibrated": dict(choice.uncalibrated),
-            "whole": over_habit(whole, blank),
-            "whole uncalibrated": whole,
+            "parting": rounded(choice.probabilities),
+            "parting uncalibrated": rounded(choice.uncalibrated),
+            "whole": rounded(over_habit(whole, blank)),
+            "whole uncalibrated": rounded(whole),
         }
 
     return await asyncio.gather(*map(one, sentences[::step]))
+
+
+def rounded(chances: Mapping[str, float]) -> dict[str, float]:
+    return {label: round(chance, 6) for label, chance in chances.items()}
 
 
 def every_point(spelled: Mapping[str, Tokens]) -> tuple[Point, ...]:

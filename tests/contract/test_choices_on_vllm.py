@@ -18,7 +18,7 @@ from tests.sets.sets import POLAR, asking, labelled, planted, question, read
 
 pytestmark = pytest.mark.engine
 CHAT = b"/v1/chat/completions"
-EIFFEL = "What is the capital of France?"
+FRANCE = "What is the capital of France?"
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def test_asked_log_probabilities_all_come_back_and_are_the_models(runner: asynci
     """Beside those of a chat, which shows the most likely ones; the sampled token is not among those asked for."""
 
     async def both() -> tuple[dict[int, float], dict[str, float]]:
-        prompt = await tokens_of(stand.calls(), stand.model, user(EIFFEL))
-        body = {"model": stand.model, "messages": user(EIFFEL), "max_tokens": 1, "temperature": 0}
+        prompt = await tokens_of(stand.calls(), stand.model, user(FRANCE))
+        body = {"model": stand.model, "messages": user(FRANCE), "max_tokens": 1, "temperature": 0}
         shown = await stand.calls().ask(
             CHAT, {**body, "logprobs": True, "top_logprobs": 8, "return_tokens_as_token_ids": True}
         )
@@ -81,7 +81,7 @@ def test_labels_are_spelled_after_the_answers_beginning_and_one_may_begin_anothe
         return dict(one.probabilities), dict(other.probabilities)
 
     one, other = runner.run(choices())
-    assert max(one, key=one.__getitem__) == "hot"
+    assert one["hot"] > one["hot as ice"]
     assert math.fsum(one.values()) == pytest.approx(1, abs=1e-6)
     assert one == pytest.approx(other, abs=1e-4)
 
@@ -114,20 +114,20 @@ def test_the_sentence_that_decides_comes_first(runner: asyncio.Runner, stand: Re
     assert sum(found) >= len(found) - 1, found
 
 
-def test_every_token_of_a_text_is_told_and_the_word_it_rests_on(runner: asyncio.Runner, stand: ReadingStand) -> None:
-    async def why() -> tuple[str, list[str], str, int]:
+def test_every_token_of_a_text_is_told_and_the_words_it_rests_on(runner: asyncio.Runner, stand: ReadingStand) -> None:
+    async def why() -> tuple[str, list[str], set[str], int]:
         said = await stand.calls().ask(
-            CHAT, {"model": stand.model, "messages": user(EIFFEL), "max_tokens": 24, "temperature": 0}
+            CHAT, {"model": stand.model, "messages": user(FRANCE), "max_tokens": 24, "temperature": 0}
         )
         answer = said["choices"][0]["message"]["content"]
         render: Render = user
-        told = await explain_text(stand.calls(), stand.model, render, EIFFEL, answer)
-        word = told.segments[ranked(told.contributions)[0]].of(EIFFEL)
-        return answer, [token.text for token in told.tokens], word, told.cost.cached_tokens
+        told = await explain_text(stand.calls(), stand.model, render, FRANCE, answer)
+        first = {told.segments[index].of(FRANCE).strip() for index in ranked(told.contributions)[:2]}
+        return answer, [token.text for token in told.tokens], first, told.cost.cached_tokens
 
-    answer, tokens, word, cached = runner.run(why())
+    answer, tokens, first, cached = runner.run(why())
     assert "".join(tokens) == answer
-    assert word == "France?"
+    assert first == {"capital", "France?"}
     assert cached == 0
 
 

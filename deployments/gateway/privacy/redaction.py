@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
 from typing import Any
 
 import orjson
@@ -107,14 +108,14 @@ class Redaction:
                 end = one.end
         return "".join([*parts, text[end:]]) if parts else text
 
-    def _found(self, text: str, *, said: bool) -> list[Found]:
-        found = [*in_windows(text, self._data)]
+    def _found(self, text: str, *, said: bool) -> Iterator[Found]:
+        found = [in_windows(text, self._data)]
         if self._keeps_literals:
-            found += in_windows(text, literal_placeholders)
+            found.append(in_windows(text, literal_placeholders))
         if said:
             self._known_names.add(self._names.get(text, ()))
-            found += in_windows(text, self._known_names.find)
-        return sorted(found)
+            found.append(in_windows(text, self._known_names.find))
+        return merge(*found)
 
     def _data(self, text: str) -> list[Found]:
         self._numbers += len(NUMBER.findall(text))

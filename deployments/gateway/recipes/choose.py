@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 Tokens = tuple[int, ...]
 
+END = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -15,20 +17,10 @@ class Point:
     tokens: Tokens
 
 
-def needs_an_end(spelled: Mapping[str, Tokens]) -> bool:
-    """Whether a label is the beginning of another, so that only the answer's end tells them apart."""
-    return any(
-        longer[: len(tokens)] == tokens
-        for label, tokens in spelled.items()
-        for other, longer in spelled.items()
-        if other != label
-    )
-
-
-def with_ends(spelled: Mapping[str, Tokens], end: int) -> dict[str, Tokens]:
-    """Each label that others begin with ends its answer: it has the token `end` too."""
+def with_ends(spelled: Mapping[str, Tokens]) -> dict[str, Tokens]:
+    """A label that others begin with has one way more than they: to go on like none of them (`END`)."""
     return {
-        label: (*tokens, end)
+        label: (*tokens, END)
         if any(other != label and longer[: len(tokens)] == tokens for other, longer in spelled.items())
         else tokens
         for label, tokens in spelled.items()
@@ -38,24 +30,34 @@ def with_ends(spelled: Mapping[str, Tokens], end: int) -> dict[str, Tokens]:
 def points(spelled: Mapping[str, Tokens]) -> tuple[Point, ...]:
     """Where labels part, in the order of their depth; the same for any order of the labels.
 
-    Where all go on alike there is nothing to read. No label may be the beginning of another.
+    Where all go on alike there is nothing to read. No label may be the beginning of another: see `with_ends`.
     """
     found: dict[Tokens, set[int]] = {}
     for tokens in spelled.values():
         for depth, token in enumerate(tokens):
             found.setdefault(tokens[:depth], set()).add(token)
     parting = sorted((prefix for prefix, after in found.items() if len(after) > 1), key=lambda p: (len(p), p))
-    return tuple(Point(prefix, tuple(sorted(found[prefix]))) for prefix in parting)
+    return tuple(Point(prefix, tuple(sorted(found[prefix] - {END}))) for prefix in parting)
 
 
 def probabilities(spelled: Mapping[str, Tokens], read: Mapping[Tokens, Mapping[int, float]]) -> dict[str, float]:
-    """Of each label, with the sum 1: at each point, how likely each way on is among those that lead to a label.
+    """Of each label, with the sum 1: at each point, how likely each way on is among those that lead to a label. Where a
+    label ends, whatever goes on like no other label is an answer with it.
 
     `read`: after each point's prefix, the log-probability of each of its tokens.
     """
-    shares = {prefix: softmax(log_probs) for prefix, log_probs in read.items()}
+    ending = {tokens[:-1] for tokens in spelled.values() if tokens[-1] == END}
+    shares = {prefix: with_rest(told) if prefix in ending else softmax(told) for prefix, told in read.items()}
     weights = {label: math.prod(_ways(tokens, shares)) for label, tokens in spelled.items()}
     return normalised(weights)
+
+
+def with_rest(log_probs: Mapping[int, float]) -> dict[int, float]:
+    """The probabilities themselves, and of the `END` what is left to 1."""
+    chances = {token: math.exp(min(0.0, value)) for token, value in log_probs.items()}
+    rest = max(0.0, 1.0 - math.fsum(chances.values()))
+    total = math.fsum(chances.values()) + rest
+    return {token: chance / total for token, chance in {**chances, END: rest}.items()}
 
 
 def _ways(tokens: Tokens, shares: Mapping[Tokens, Mapping[int, float]]) -> Iterator[float]:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import orjson
 
@@ -23,6 +25,8 @@ from deployments.gateway.recipes.label_reads import (
 
 MOST_SPELLINGS = 256
 MOST_HABITS = 256
+MOST_RENDERINGS = 1024
+LARGEST_REMEMBERED_BYTES = 2048
 
 Messages = Sequence[Message]
 
@@ -58,12 +62,27 @@ class Choice:
     cost: Cost
 
 
+@dataclass(frozen=True, slots=True)
+class Remembering:
+    """An engine that is asked nothing short twice: who may not ask for all labels within a minute has some the next."""
+
+    engine: Asks
+    kept: BoundedCache[dict[str, Any]]
+    key: Callable[[object], Callable[[], Hashable]]
+
+    async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
+        if len(orjson.dumps(document)) > LARGEST_REMEMBERED_BYTES:
+            return await self.engine.ask(path, document)
+        return await self.kept.get(self.key(document), lambda: self.engine.ask(path, document))
+
+
 class Chooser:
     """One per gateway. `version`: of what serves a model now; when it changes, what was remembered counts no more."""
 
     def __init__(self, version: Callable[[str], Hashable]) -> None:
         self._version = version
         self._spellings: BoundedCache[Spelling] = BoundedCache(MOST_SPELLINGS)
+        self._renderings: BoundedCache[dict[str, Any]] = BoundedCache(MOST_RENDERINGS)
         self._habits: BoundedCache[Mapping[str, float]] = BoundedCache(MOST_HABITS)
 
     async def choose(self, engine: Asks, question: Question) -> Choice:
@@ -81,7 +100,8 @@ class Chooser:
     async def _spelling(self, engine: Asks, question: Question) -> Spelling:
         start, labels = begun_answer(question.messages), sorted(question.labels)
         key = self._key(question, [start, labels])
-        return await self._spellings.get(key, lambda: spell(engine, question.model, start, labels))
+        remembering = Remembering(engine, self._renderings, partial(self._key, question))
+        return await self._spellings.get(key, lambda: spell(remembering, question.model, start, labels))
 
     async def _habits_of(
         self, engine: Asks, question: Question, spelling: Spelling

@@ -8,6 +8,8 @@ from deployments.gateway.recipes.explain import Explanation, explain_text
 from deployments.gateway.recipes.inner_calls import InnerCalls
 from deployments.gateway.recipes.recipe_call import RecipeCall
 
+MOST_CHARS = 50_000
+
 Messages = list[dict[str, str]]
 
 
@@ -15,7 +17,7 @@ def explained_input(call: RecipeCall) -> str:
     """The name of the text whose parts are left out in turn: the longest, if the caller does not say.
 
     Raises:
-        GatewayError: 400, the recipe has no such input, or got no text.
+        GatewayError: 400, the recipe has no such input, or got no text, or more of it than is read for this.
     """
     given = {
         field.name: call.values[field.name]
@@ -28,7 +30,18 @@ def explained_input(call: RecipeCall) -> str:
         raise bad_request(f"'explain' names '{asked[:64]}', which is no text that was given: {names}.", "explain")
     if not given:
         raise bad_request("There is no text that could be explained.", "explain")
+    refuse_long(call)
     return asked or max(given, key=lambda name: len(given[name]))
+
+
+def refuse_long(call: RecipeCall) -> None:
+    """It is read again for each part that is left out; of an answer that is a text, engines tell a log-probability for
+    each token of the prompt each time.
+    """
+    chars = sum(len(message["content"]) for message in call.messages(call.ready.prompt))
+    if chars > MOST_CHARS:
+        message = f"'explain' is for prompts of up to {MOST_CHARS} characters, and this one has {chars}: leave it out."
+        raise bad_request(message, "explain")
 
 
 def rendering(call: RecipeCall, name: str) -> Callable[[str], Messages]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deployments.gateway.errors import GatewayError, bad_request, engine_error
-from deployments.gateway.recipes.choose import Point, Tokens, needs_an_end, shared_beginning, with_ends
+from deployments.gateway.recipes.choose import Point, Tokens, shared_beginning, with_ends
 from engine.guard import TOKENS_ROUTE
 
 TOKENIZE = b"/tokenize"
@@ -71,16 +71,14 @@ def answer_with(start: str, label: str) -> dict[str, str]:
     return {"role": "assistant", "content": f"{start} {label}" if start else label}
 
 
-async def tokens_of(engine: Asks, model: str, messages: Sequence[Message], *, is_open: bool = True) -> Tokens:
-    """Of the prompt, to where the answer goes on: after the last message, if it begins the answer. `is_open`: more may
-    follow; if not, the answer ends with what the last message says.
-    """
+async def tokens_of(engine: Asks, model: str, messages: Sequence[Message]) -> Tokens:
+    """Of the prompt, to where the answer goes on: after the last message, if it begins the answer."""
     goes_on = messages[-1]["role"] == "assistant"
     document = {
         "model": model,
         "messages": list(messages),
         "add_generation_prompt": not goes_on,
-        "continue_final_message": goes_on and is_open,
+        "continue_final_message": goes_on,
     }
     tokens = (await engine.ask(TOKENIZE, document)).get("tokens")
     if not isinstance(tokens, list) or not tokens:
@@ -89,7 +87,7 @@ async def tokens_of(engine: Asks, model: str, messages: Sequence[Message], *, is
 
 
 async def spell(engine: Asks, model: str, start: str, labels: Sequence[str]) -> Spelling:
-    """As many calls as there are labels, and one or two more.
+    """As many calls as there are labels, and one more.
 
     Raises:
         GatewayError: 400, two labels are the same to this model's tokenizer.
@@ -100,12 +98,7 @@ async def spell(engine: Asks, model: str, start: str, labels: Sequence[str]) -> 
     shared = shared_beginning([before, *rendered])
     tokens = {label: rendering[shared:] for label, rendering in zip(labels, rendered, strict=True)}
     refuse_alike(tokens)
-    if needs_an_end(tokens):
-        closed = await tokens_of(engine, model, answers[0], is_open=False)
-        if len(closed) <= len(rendered[0]):
-            raise bad_request("One of the labels begins another, and this model's answers have no end.", "labels")
-        tokens = with_ends(tokens, closed[len(rendered[0])])
-    return Spelling(tokens, len(before) - shared)
+    return Spelling(with_ends(tokens), len(before) - shared)
 
 
 def refuse_alike(tokens: Mapping[str, Tokens]) -> None:

@@ -74,11 +74,14 @@ class Folder:
         try:
             self.files[name] = Seen(seen, load(self.path / name))
             logger.info("the recipe file %s is in use", self.path / name)
-        except RecipeError as error:
+        except Exception as error:  # one file must not end the others
+            if not isinstance(error, RecipeError):
+                logger.exception("the recipe file %s cannot be understood", self.path / name)
+            problem = str(error) if isinstance(error, RecipeError) else f"{name}:1: cannot be understood"
             last = before.recipe if before is not None else None
-            self.files[name] = Seen(seen, last, str(error))
+            self.files[name] = Seen(seen, last, problem)
             goes_on = "; the recipe goes on as it was" if last is not None else ""
-            logger.error("the recipe file %s is refused%s: %s", self.path / name, goes_on, error)
+            logger.error("the recipe file %s is refused%s: %s", self.path / name, goes_on, problem)
 
 
 def is_recipe_file(name: str) -> bool:

@@ -1,5 +1,6 @@
 """The document says what the gateway does."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deployments.gateway.recipes.shelf import shipped
 from engine.guard import GENERATION_ROUTES
 from tests.unit.gateway.test_body_rules import BASE, OUT_OF_BOUNDS, PROMISED, sent_on
 
+CLIENT_LEFT = "499"
 ROOT = Path(__file__).parents[3]
 
 
@@ -24,6 +26,12 @@ def schema(path: bytes) -> Any:
 def test_the_copy_in_docs_is_this_one() -> None:
     written = orjson.loads((ROOT / "docs" / "openapi.json").read_bytes())
     assert written == document(), "python -m deployments.gateway.openapi > docs/openapi.json"
+
+
+def test_it_has_every_status_that_clients_are_told() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "deployments" / "gateway").rglob("*.py"))
+    told = {status for status in re.findall(r"GatewayError\(\s*(\d{3}),", sources) if status != CLIENT_LEFT}
+    assert {"400", "502", "504"} <= told <= document()["components"]["responses"].keys()
 
 
 def test_it_has_every_route_and_no_field_that_is_refused() -> None:

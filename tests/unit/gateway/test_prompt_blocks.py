@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.gateway.prompt_blocks import PromptBlocks, prompt_blocks, token_blocks
+from deployments.gateway.request import inference_request
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 40
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -76,3 +77,13 @@ def test_tokens_that_begin_alike_share_blocks_and_count_as_their_text_would(ids:
     assert first.size_bytes == 4 * len(ids)
     assert longer.hashes[: len(first.hashes)] == first.hashes
     assert set(token_blocks([ids[0] ^ 1, *ids[1:]], b"m").hashes).isdisjoint(first.hashes)
+
+
+def test_what_is_only_tokenized_is_no_work_and_in_no_cache() -> None:
+    """A recipe counts a prompt's tokens before it asks for an answer to it: that one is where it is computed."""
+    document = {"model": "m", "messages": [{"role": "user", "content": "word " * 1000}]}
+    counted, asked = (
+        inference_request(path, dict(document), None).prompt for path in (b"/tokenize", b"/v1/chat/completions")
+    )
+    assert (counted.hashes, counted.size_bytes) == ((), 0)
+    assert len(asked.hashes) > 3

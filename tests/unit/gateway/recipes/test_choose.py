@@ -9,20 +9,19 @@ from hypothesis import strategies as st
 
 from deployments.gateway.recipes.calibration import calibrated, habit
 from deployments.gateway.recipes.choose import (
+    END,
     Point,
     Tokens,
     most_likely,
-    needs_an_end,
     points,
     probabilities,
     shared_beginning,
     with_ends,
 )
 
-END = 99
 tokens = st.lists(st.integers(0, 3), min_size=1, max_size=4).map(tuple)
 spellings = st.lists(tokens, min_size=2, max_size=8, unique=True).map(
-    lambda found: with_ends({f"label {number}": spelled for number, spelled in enumerate(found)}, END)
+    lambda found: with_ends({f"label {number}": spelled for number, spelled in enumerate(found)})
 )
 
 
@@ -58,7 +57,7 @@ def test_there_is_one_read_fewer_than_labels_at_most_and_the_beginning_comes_fir
     found = points(spelled)
     assert len(found) <= len(spelled) - 1
     assert [len(point.prefix) for point in found] == sorted(len(point.prefix) for point in found)
-    assert all(len(point.tokens) > 1 for point in found)
+    assert all(len(point.tokens) > 1 or (*point.prefix, END) in spelled.values() for point in found)
 
 
 def test_labels_whose_first_tokens_differ_are_told_apart_by_one_read() -> None:
@@ -75,13 +74,12 @@ def test_where_labels_part_later_their_ways_are_multiplied() -> None:
     assert probabilities(spelled, shares) == pytest.approx({"very good": 0.1875, "very bad": 0.5625, "fair": 0.25})
 
 
-def test_a_label_that_begins_another_is_told_from_it_by_the_end_of_the_answer() -> None:
-    spelled = {"good": (1,), "good value": (1, 2), "bad": (3,)}
-    assert needs_an_end(spelled)
-    ended = with_ends(spelled, END)
+def test_a_label_that_begins_another_is_meant_unless_the_answer_goes_on_like_the_other() -> None:
+    ended = with_ends({"good": (1,), "good value": (1, 2), "bad": (3,)})
     assert ended == {"good": (1, END), "good value": (1, 2), "bad": (3,)}
-    assert not needs_an_end(ended)
-    assert points(ended) == (Point((), (1, 3)), Point((1,), (2, END)))
+    assert points(ended) == (Point((), (1, 3)), Point((1,), (2,)))
+    told = {(): {1: math.log(0.3), 3: math.log(0.1)}, (1,): {2: math.log(0.2)}}
+    assert probabilities(ended, told) == pytest.approx({"good": 0.6, "good value": 0.15, "bad": 0.25})
 
 
 def test_what_an_engine_thinks_impossible_is_no_division_by_zero() -> None:

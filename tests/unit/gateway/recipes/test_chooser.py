@@ -143,3 +143,24 @@ async def test_nothing_is_kept_of_a_call_that_fails(chooser: Chooser) -> None:
     with pytest.raises(GatewayError):
         await chooser.choose(Failing(LIKES), question("love"))
     assert (await chooser.choose(ToyEngine(LIKES), question("love"))).label == "positive"
+
+
+async def test_labels_that_one_call_may_not_all_ask_for_are_there_for_the_next(chooser: Chooser) -> None:
+    """A tenant may have fewer requests in a minute than there are labels."""
+
+    class Limited(ToyEngine):
+        left = 4
+
+        async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
+            self.left -= 1
+            if self.left < 0:
+                raise GatewayError(429, "rate_limit_exceeded", "later")
+            return await super().ask(path, document)
+
+    engine, asked = Limited(LIKES), replace(question("love", "positive", *"abcdefgh"), blanks=())
+    for _ in range(2):
+        with pytest.raises(GatewayError):
+            await chooser.choose(engine, asked)
+        engine.left = 4
+    engine.left = 5
+    assert (await chooser.choose(engine, asked)).label == "positive"

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from deployments.gateway.catalogue import ModelCard
+from deployments.gateway.catalogue import ModelCard, Scaling, Wake
+from deployments.gateway.recipes.explained import MOST_CHARS
 from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.api_key import new_api_key
@@ -19,7 +20,7 @@ from tests.unit.gateway.harness import MODEL, Answer, OpenStand, Stand, get, pos
 from tests.unit.gateway.keys import keyring_of
 from tests.unit.gateway.recipes.engine import ChatEngine, usage
 from tests.unit.gateway.recipes.files import GREET, put
-from tests.unit.gateway.scripted_engine import Exchange, never_answer, stream, stream_then_die, unary
+from tests.unit.gateway.scripted_engine import Exchange, hang_up, never_answer, stream, stream_then_die, unary
 
 Script = Callable[[Exchange], Awaitable[None]]
 Open = Callable[..., Awaitable[Stand]]
@@ -99,6 +100,18 @@ async def test_text_is_streamed_as_a_chat_is(opened: Open) -> None:
     await stand.settled()
 
 
+@pytest.mark.parametrize("stream_it", [True, False])
+async def test_the_id_that_a_client_is_told_finds_what_was_done_for_it(opened: Open, stream_it: bool) -> None:
+    stand = await opened(ChatEngine("one two"))
+    seen: list[RequestRecord] = []
+    stand.gateway.app.observers.append(seen.append)
+    answer = await ask(stand, "answer", {**QUESTION, "stream": stream_it})
+    assert answer.headers["x-request-id"] == seen[0].part_of
+    found = stand.gateway.app.recent.find(answer.headers["x-request-id"])
+    assert found is not None
+    assert found["request_id"] == seen[0].request_id
+
+
 async def test_a_stream_whose_engine_dies_ends_with_an_error_and_is_not_whole(opened: Open) -> None:
     stand = await opened(stream_then_die(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'))
     answer = await ask(stand, "answer", {**QUESTION, "stream": True})
@@ -120,6 +133,64 @@ async def test_when_the_client_leaves_the_engine_stops(opened: Open, stream_it: 
     await until(lambda: stand.gateway.app.routers.total_requests() == 1)
     client.leave()
     await asyncio.wait_for(gone.wait(), 5)
+    await stand.settled()
+
+
+async def asleep(open_stand: OpenStand) -> Stand:
+    stand = await open_stand()
+    stand.know(wake=Wake(max_wait_s=60, max_waiting=4), scaling=Scaling(cold_start_s=40), not_ready="it sleeps.")
+    return stand
+
+
+async def test_a_recipe_wakes_its_model_and_waits_for_it(start_engine: StartEngine, open_stand: OpenStand) -> None:
+    stand = await asleep(open_stand)
+    client = await stand.client()
+    client.send(post("/v1/recipes/answer", QUESTION))
+    await until(lambda: stand.waiting() == 1)
+    assert stand.gateway.app.room.news.is_set()
+    stand.have(await start_engine(ChatEngine("Because.")))
+    assert (await client.answer()).json()["output"] == "Because."
+    await stand.settled()
+
+
+@pytest.mark.parametrize("stream_it", [True, False])
+async def test_a_client_that_leaves_while_its_recipe_waits_frees_its_place(
+    open_stand: OpenStand, stream_it: bool
+) -> None:
+    stand = await asleep(open_stand)
+    client = await stand.client()
+    client.send(post("/v1/recipes/answer", {**QUESTION, "stream": stream_it}))
+    await until(lambda: stand.waiting() == 1)
+    client.leave()
+    await until(lambda: not stand.waiting() and not stand.gateway.app.in_flight())
+
+
+async def test_a_gateway_that_drains_sends_a_waiting_recipe_elsewhere(open_stand: OpenStand) -> None:
+    stand = await asleep(open_stand)
+    client = await stand.client()
+    client.send(post("/v1/recipes/answer", QUESTION))
+    await until(lambda: stand.waiting() == 1)
+    stand.gateway.app.room.close()
+    answer = await client.answer()
+    assert (answer.status, answer.error["code"]) == (503, "shutting_down")
+
+
+async def test_a_replica_that_dies_in_the_middle_of_a_recipe_is_replaced_by_another(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    answering = ChatEngine("Because.")
+    died: list[Exchange] = []
+
+    async def dies_once(exchange: Exchange) -> None:
+        if died:
+            await answering(exchange)
+        else:
+            died.append(exchange)
+            await hang_up(exchange)
+
+    stand = await open_stand(await start_engine(dies_once), await start_engine(dies_once))
+    assert (await ask(stand, "answer", QUESTION)).json()["output"] == "Because."
+    assert len(died) == 1
     await stand.settled()
 
 
@@ -233,8 +304,12 @@ async def test_a_recipe_that_failed_is_found_by_its_id_and_in_the_log_and_its_pa
 async def test_an_explanation_that_cannot_be_is_refused_before_an_engine_is_asked(opened: Open) -> None:
     engine = ChatEngine()
     stand = await opened(engine)
-    answer = await ask(stand, "answer", {**QUESTION, "explain": {"input": "context"}})
-    assert (answer.status, answer.error["param"]) == (400, "explain")
+    for more in (
+        {"explain": {"input": "context"}},
+        {"explain": True, "inputs": {"question": "?", "context": "a " * MOST_CHARS}},
+    ):
+        answer = await ask(stand, "answer", {**QUESTION, **more})
+        assert (answer.status, answer.error["param"]) == (400, "explain")
     assert not engine.asked
 
 

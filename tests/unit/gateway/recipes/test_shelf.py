@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from deployments.gateway.recipes import shelf as shelf_module
+from deployments.gateway.recipes.recipe_file import ReadyRecipe
 from deployments.gateway.recipes.shelf import Shelf, shipped
 from tests.unit.gateway.recipes.files import GREET, put
 
@@ -120,6 +122,24 @@ def test_recipes_go_on_while_their_folder_cannot_be_read(tmp_path: Path, monkeyp
     (tmp_path / "greet.yaml").unlink()
     shelf.refresh()
     assert "greet" not in shelf.recipes
+
+
+def test_a_file_that_nobody_foresaw_is_refused_and_the_others_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, GREET, "odd")
+    put(tmp_path, GREET)
+    load = shelf_module.load
+
+    def surprised(path: Path) -> ReadyRecipe:
+        if path.stem == "odd":
+            raise KeyError(path)
+        return load(path)
+
+    monkeypatch.setattr(shelf_module, "load", surprised)
+    shelf = shelf_of(tmp_path)
+    assert prompt(shelf) == "Greet Ada."
+    assert shelf.refused == {"odd": "odd.yaml:1: cannot be understood"}
 
 
 def test_another_folder_or_none_takes_effect_without_a_restart(tmp_path: Path) -> None:
