@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid"]
 NAMESPACES += ["--fork", "--kill-child", "--mount-proc"]
 REAPING = ["sh", "-c", '"$@"; exit $?', "sh"]  # a pod ends only once orphans of its own are waited for by process 1
-MAKE_A_BRIDGE = "ip link add b type bridge && mount -t tmpfs t /run && unshare --user --map-user=10001 true"
+MAKE_A_BRIDGE = "ip link add name try type bridge && mount -t tmpfs t /run && unshare --user --map-user=10001 true"
 
 
 @pytest.fixture(scope="module")
