@@ -106,6 +106,11 @@ def cannot_redact_tokens(field: str) -> GatewayError:
     return GatewayError(400, "cannot_redact_tokens", message, field)
 
 
+def too_many_parts(most: int) -> GatewayError:
+    message = f"The body has more than {most} opening brackets ([ and {{), which is the most there may be."
+    return GatewayError(400, "too_many_parts", message)
+
+
 def too_many_numbers(most: int) -> GatewayError:
     message = f"Personal data is taken out of what this key sends, and this has more than {most} numbers to look at."
     return GatewayError(400, "too_many_numbers", message)

@@ -8,8 +8,9 @@ import orjson
 from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.body_rules.content import MediaReference
 from deployments.gateway.body_rules.rules import check_body
+from deployments.gateway.body_rules.shape import MOST_BRACKETS, has_too_many_parts
 from deployments.gateway.cache_salt import SALTED_ROUTES
-from deployments.gateway.errors import GatewayError, bad_request
+from deployments.gateway.errors import GatewayError, bad_request, too_many_parts
 from deployments.gateway.prompt_blocks import PromptBlocks, blocks_of, prompt_blocks, token_blocks
 from deployments.gateway.recipient import Header
 from deployments.gateway.settings import GatewaySettings
@@ -93,6 +94,8 @@ def blocks_to_compute(path: bytes, document: dict[str, Any], salt: bytes) -> Pro
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    if has_too_many_parts(body):
+        raise too_many_parts(MOST_BRACKETS)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

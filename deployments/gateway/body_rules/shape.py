@@ -1,10 +1,18 @@
-"""How deep a document is."""
+"""How deep a document is, and how many parts it may have."""
 
 from typing import Any
 
 DEEPEST = 32
 LONG = 256
+MOST_BRACKETS = 200_000
 CONTAINERS = frozenset({dict, list})
+
+
+def has_too_many_parts(body: bytes) -> bool:
+    """Told before it is read: millions of arrays take seconds to be made, and all others wait. In a text brackets
+    count, too.
+    """
+    return body.count(b"[") + body.count(b"{") > MOST_BRACKETS
 
 
 def is_too_deep(document: Any) -> bool:

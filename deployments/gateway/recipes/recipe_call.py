@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import orjson
 
-from deployments.gateway.body_rules.shape import DEEPEST, is_too_deep
+from deployments.gateway.body_rules.shape import DEEPEST, MOST_BRACKETS, has_too_many_parts, is_too_deep
 from deployments.gateway.body_rules.values import FLAG, Value, number, text, whole
-from deployments.gateway.errors import GatewayError, bad_request
+from deployments.gateway.errors import GatewayError, bad_request, too_many_parts
 from deployments.gateway.recipes.inputs import LONGEST_NAME_SHOWN, checked
 from deployments.gateway.recipes.occlusion import Unit
 from deployments.gateway.recipes.recipe import Recipe
@@ -115,8 +115,10 @@ def continued(messages: list[dict[str, str]]) -> dict[str, bool]:
 
 def read_document(body: bytes) -> dict[str, Any]:
     """Raises:
-    GatewayError: 400, it is no JSON object, too deep, or has a field that is none, or one of the wrong kind.
+    GatewayError: 400, it is no JSON object, too deep, has too many parts, or a field that is none or of the wrong kind.
     """
+    if has_too_many_parts(body):
+        raise too_many_parts(MOST_BRACKETS)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from deployments.gateway.body_rules.shape import MOST_BRACKETS
 from deployments.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, STREAMING, OpenStand, get, post
@@ -237,3 +238,16 @@ async def test_what_gateways_ask_of_engines_does_not_exist_for_clients(
     answer = await gateway.ask(post(path, TOKENS_IN).replace(b"POST", method, 1))
     assert (answer.status, answer.error["code"]) == (404, "unknown_url")
     assert not engine.exchanges
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/recipes/answer"])
+@pytest.mark.parametrize("part", [b"[],", b'{"a":1},'])
+async def test_millions_of_parts_are_refused_before_they_are_read(
+    start_engine: StartEngine, open_stand: OpenStand, path: str, part: bytes
+) -> None:
+    """Seconds in which nobody else would be answered."""
+    gateway = await open_stand(await start_engine(unary(b"{}")))
+    body = b'{"messages": [' + part * (MOST_BRACKETS + 1) + b"0]}"
+    head = f"POST {path} HTTP/1.1\r\nhost: g\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    answer = await gateway.ask(head + body)
+    assert (answer.status, answer.error["code"]) == (400, "too_many_parts")
