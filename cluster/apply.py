@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.bring_up import BringUpError, Event, OnEvent, auto_device, placement_of, schema_for, wait_until_serving
+from cluster.bring_up import (
+    BringUpError,
+    Event,
+    OnEvent,
+    auto_device,
+    placement_of,
+    replica_ids,
+    schema_for,
+    wait_until_serving,
+)
 from cluster.config import BaryonConfig
 from cluster.exposure import check_keys
 from cluster.live_state import LiveState
@@ -39,8 +48,9 @@ def apply_config(config: BaryonConfig, folder: RunFolder, record: RunRecord, on_
     roll_out(schema, running, free, on_event)
     patience_s = max((model.start_timeout_s for model in config.models), default=0.0) + PLACEMENT_PATIENCE_S
     api.deploy(schema)
+    earlier = replica_ids(running) | replica_ids(api.applications())
     try:
-        wait_until_serving(record, on_event, patience_s, to_the_end=True)
+        wait_until_serving(record, on_event, patience_s, to_the_end=True, earlier=earlier)
     except BringUpError as error:
         before = {name: running[name]["deployed_app_config"] for name in error.applications if name in running}
         if not before:
@@ -49,7 +59,8 @@ def apply_config(config: BaryonConfig, folder: RunFolder, record: RunRecord, on_
             on_event(Event(name, "put back", "its new version does not serve"))
         state = running["state"]["deployed_app_config"]
         api.deploy(put_back(schema, {**before, "state": state}, before.keys()))
-        wait_until_serving(record, on_event, patience_s, only=before)
+        earlier = replica_ids(api.applications())
+        wait_until_serving(record, on_event, patience_s, only=before, earlier=earlier)
         raise BringUpError(f"{error}\nThe old version of {' and '.join(before)} goes on serving.") from None
 
 

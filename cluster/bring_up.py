@@ -24,6 +24,7 @@ from cluster.serve_schema import SMALL_CPUS, Surroundings, device_of, serve_sche
 from deployments.gateway.certificate import CertificateError, server_context
 from deployments.gateway.listener import listening_socket
 from deployments.port_owner import owner_of
+from engine.failure import CANNOT_HEAL
 from engine.launch import Device
 from engine.process_tree import Member, is_alive, read_member
 
@@ -155,8 +156,12 @@ def wait_until_serving(
     *,
     only: Collection[str] | None = None,
     to_the_end: bool = False,
+    earlier: Collection[str] = (),
 ) -> None:
     """Report each model's stages until every application runs, or `only` these do.
+
+    Serve tries a replica three times. What cannot heal is not waited for: the first replica that says so decides,
+    unless it is one of the `earlier`, which have nothing to do with what is waited for.
 
     Raises:
         BringUpError: an application failed for good, and the message has the engine's cause; with `to_the_end` only
@@ -174,7 +179,12 @@ def wait_until_serving(
                     told[event.subject] = event
                     news_at_s = time.monotonic()
                     on_event(event)
-            failed = [name for name, app in applications.items() if app["status"] in FAILED]
+            hopeless = _hopeless(snapshot, began_s, earlier)
+            failed = [
+                n
+                for n, a in applications.items()
+                if a["status"] in FAILED or (a["status"] != "RUNNING" and n in hopeless)
+            ]
             waiting = [name for name, app in applications.items() if app["status"] != "RUNNING"]
             if failed and (not to_the_end or failed == waiting):
                 raise BringUpError(_why_failed(failed, applications, snapshot, began_s), failed)
@@ -252,6 +262,21 @@ def _check_port(host: str, port: int, key: str) -> None:
 
 def _status(applications: dict[str, Any], name: str) -> str:
     return str(applications.get(name, {}).get("status", ""))
+
+
+def replica_ids(applications: dict[str, Any]) -> frozenset[str]:
+    """Of every replica that Serve knows, those that start or stop included."""
+    deployments = [d for application in applications.values() for d in application.get("deployments", {}).values()]
+    return frozenset(replica["replica_id"] for deployment in deployments for replica in deployment["replicas"])
+
+
+def _hopeless(snapshot: dict[str, Any] | None, since_s: float, earlier: Collection[str]) -> set[str]:
+    """Applications of which a replica, not an earlier one, has failed of what cannot heal."""
+    if snapshot is None:
+        return set()
+    failures = [f for f in snapshot["failures"] if f["at_s"] >= since_s and f["replica_id"] not in earlier]
+    models = {failure["model"] for failure in failures if failure["cause"] in CANNOT_HEAL}
+    return {model["application"] for model in snapshot["models"] if model["name"] in models}
 
 
 def _events(applications: dict[str, Any], snapshot: dict[str, Any] | None) -> Iterator[Event]:

@@ -20,6 +20,9 @@ Cause = Literal[
     "unknown",
 ]
 
+CANNOT_HEAL: frozenset[Cause] = frozenset({"bad_weights", "unsupported_model", "bad_argument"})
+"""What another try with the same weights and arguments meets again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

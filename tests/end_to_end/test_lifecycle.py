@@ -200,6 +200,7 @@ def test_bad_weights_are_named_in_status(cluster: ClusterProcess) -> None:
     done = cluster.run("apply", str(cluster.write_config(text)), timeout_s=250)
     assert done.returncode == 1
     assert "bad_weights" in done.stderr, done.stderr
+    assert len([f for f in cluster.status()["failures"] if f["model"] == "broken"]) == 1
     assert ask(cluster, SIMULATED).status_code == 200
     answer = ask(cluster, "broken")
     assert answer.status_code == 503
