@@ -1,4 +1,6 @@
-"""`python -m tests.end_to_end.chart_in_pods FOLDER`: the release of values-cpu.yaml in pods of `pods`, as JSON.
+"""`python -m tests.end_to_end.chart_in_pods FOLDER GROUP…`: the release of values-cpu.yaml in pods of `pods`, as JSON.
+
+A pod of each GROUP is stopped while another takes over.
 
 Run by `unshare`, in namespaces in which it may make others. What it deploys is the rendered `serveConfigV2`, unchanged.
 """
@@ -32,7 +34,7 @@ SHORT_DRAIN_S = 180  # a gateway stops taking requests 145 s before
 LONG_DRAIN_S = 480  # drain.seconds where a model starts slowly, as on a busy machine
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, moving: list[str]) -> None:
     objects = list(yaml.safe_load_all(GOLDEN.read_text()))
     (service,) = [o for o in objects if o["kind"] == "RayService"]
     key = new_api_key()[1]
@@ -45,8 +47,7 @@ def main(folder: Path) -> None:
             "served": release.served(),
             "commands": release.commands(),
             "confined": release.confined(),
-            "engine_moved": release.moved("cpu"),
-            "gateway_moved": release.moved("gateway"),
+            "moved": {group: release.moved(group) for group in moving},
             "ended": release.ended(),
         }
     except AssertionError:
@@ -221,4 +222,4 @@ def wait(condition: Callable[[], bool], what: str, account: Callable[[], str] = 
 
 if __name__ == "__main__":
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
