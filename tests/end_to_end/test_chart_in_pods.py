@@ -15,7 +15,7 @@ from engine.weights.store import ModelStore
 from tests.end_to_end.chart_in_pods import MODEL
 from tests.end_to_end.pods import ROOT
 
-pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+pytestmark = [pytest.mark.verify, pytest.mark.engine, pytest.mark.cluster]
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid"]
 NAMESPACES += ["--fork", "--kill-child", "--mount-proc"]
 REAPING = ["sh", "-c", '"$@"; exit $?', "sh"]  # a pod ends only once orphans of its own are waited for by process 1
@@ -71,7 +71,6 @@ def test_a_gateways_pod_that_is_stopped_hands_over_and_cuts_no_stream(seen: dict
     assert hands_over(seen["moved"]["gateway"]), seen["moved"]
 
 
-@pytest.mark.verify
 def test_an_engines_pod_that_is_stopped_hands_over_and_cuts_no_stream(tmp_path: Path) -> None:
     """Minutes: on two cores an engine starts slowly beside one that answers."""
     moved = run_release(tmp_path, "cpu")["moved"]
