@@ -189,6 +189,12 @@ def test_a_second_cluster_on_the_same_port_is_refused_before_anything_starts(clu
     assert "is taken by process" in done.stderr
 
 
+def refusal(cluster: ClusterProcess, model: str) -> str:
+    answer = ask(cluster, model)
+    assert answer.status_code == 503
+    return str(answer.json()["error"]["message"])
+
+
 def test_bad_weights_are_named_in_status(cluster: ClusterProcess) -> None:
     """A model whose weights file is cut short never becomes ready, says why, and disturbs nobody."""
     good = store_folder() / "bundled" / "tiny-random-llama"
@@ -202,9 +208,7 @@ def test_bad_weights_are_named_in_status(cluster: ClusterProcess) -> None:
     assert "bad_weights" in done.stderr, done.stderr
     assert len([f for f in cluster.status()["failures"] if f["model"] == "broken"]) == 1
     assert ask(cluster, SIMULATED).status_code == 200
-    answer = ask(cluster, "broken")
-    assert answer.status_code == 503
-    assert "bad weights" in answer.json()["error"]["message"]
+    wait_for(lambda: "bad weights" in refusal(cluster, "broken"), 150, "clients learn why, between Serve's tries")
     assert cluster.run("apply", str(cluster.write_config(MODELS))).returncode == 0
 
 
