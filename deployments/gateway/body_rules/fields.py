@@ -76,6 +76,7 @@ LIMITS: dict[str, Value] = {
     "temperature": number(0, 100),
     "text": Value(with_format, OBJECT),
     "thinking_token_budget": whole(-1, MOST_TOKENS),
+    "tokens": tokens(MOST_TOKENS),
     "tools": Value(tools, {"type": "array", "items": OBJECT, "maxItems": MOST_TOOLS}),
     "top_k": whole(-1, MOST_TOKENS),
     "top_logprobs": whole(0, MOST_LOGPROBS),

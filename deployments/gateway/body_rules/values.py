@@ -18,6 +18,7 @@ class Value:
     schema: dict[str, Any]
 
 
+LARGEST_TOKEN_ID = 2**31 - 1
 ANYTHING = Value(lambda value: None, {})
 FLAG = Value(lambda value: None if isinstance(value, bool) else "must be true or false", {"type": "boolean"})
 
@@ -76,13 +77,19 @@ def texts(most: int, longest: int) -> Value:
 
 
 def tokens(most: int) -> Value:
-    problem = f"must be at most {most} token ids"
+    """No vocabulary is as large as `LARGEST_TOKEN_ID`; what is beyond breaks tokenizers instead of being refused."""
+    problem = f"must be at most {most} token ids, of 0 to {LARGEST_TOKEN_ID}"
 
     def check(value: Any) -> str | None:
-        fits = isinstance(value, list) and len(value) <= most and all(type(one) is int for one in value)
+        fits = isinstance(value, list) and len(value) <= most and all(map(is_token_id, value))
         return None if fits else problem
 
-    return Value(check, {"type": "array", "items": {"type": "integer"}, "maxItems": most})
+    ids = {"type": "integer", "minimum": 0, "maximum": LARGEST_TOKEN_ID}
+    return Value(check, {"type": "array", "items": ids, "maxItems": most})
+
+
+def is_token_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_TOKEN_ID
 
 
 def items(most: int, *others: str) -> Value:
