@@ -7,10 +7,10 @@ import orjson
 
 from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.body_rules.content import MediaReference
+from deployments.gateway.body_rules.json_body import json_object, json_type
 from deployments.gateway.body_rules.rules import check_body
-from deployments.gateway.body_rules.shape import MOST_BRACKETS, has_too_many_parts
 from deployments.gateway.cache_salt import SALTED_ROUTES
-from deployments.gateway.errors import GatewayError, bad_request, too_many_parts
+from deployments.gateway.errors import bad_request
 from deployments.gateway.prompt_blocks import PromptBlocks, blocks_of, prompt_blocks, token_blocks
 from deployments.gateway.recipient import Header
 from deployments.gateway.settings import GatewaySettings
@@ -54,15 +54,15 @@ def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[
         GatewayError: not JSON, not an object, a field that is not taken or of the wrong type, or one that needs a
             server with memory.
     """
-    document = _object(body)
+    document = json_object(body)
     model = document.get("model")
     if model is None:
         raise bad_request("The field 'model' is missing.", "model", "missing_required_parameter")
     if not isinstance(model, str):
-        raise bad_request(f"'model' must be a string, not {_json_type(model)}.", "model", "invalid_type")
+        raise bad_request(f"'model' must be a string, not {json_type(model)}.", "model", "invalid_type")
     stream = document.get("stream")
     if stream is not None and not isinstance(stream, bool):
-        raise bad_request(f"'stream' must be true or false, not {_json_type(stream)}.", "stream", "invalid_type")
+        raise bad_request(f"'stream' must be true or false, not {json_type(stream)}.", "stream", "invalid_type")
     for field, instead in STATEFUL_FIELDS.items():
         if document.get(field):
             message = f"'{field}' is not supported: replicas keep no conversation between requests; {instead}."
@@ -91,27 +91,3 @@ def blocks_to_compute(path: bytes, document: dict[str, Any], salt: bytes) -> Pro
     if path in ONLY_TOKENIZED:
         return blocks_of(b"", salt)
     return token_blocks(document["token_ids"], salt) if path == TOKENS_ROUTE else prompt_blocks(document, salt)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    if has_too_many_parts(body):
-        raise too_many_parts(MOST_BRACKETS)
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise GatewayError(400, "invalid_json", f"The body is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise GatewayError(400, "invalid_json", f"The body must be a JSON object, not {_json_type(document)}.")
-    return document
-
-
-def _json_type(value: object) -> str:
-    names = {
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        str: "a string",
-        list: "an array",
-        dict: "an object",
-    }
-    return names.get(type(value), "null")

@@ -3,13 +3,12 @@
 from deployments.gateway.answer_tap import NewTap
 from deployments.gateway.errors import bad_request
 from deployments.gateway.recipes.decoded import Decoded, text_of
+from deployments.gateway.recipes.engine_routes import CHAT
 from deployments.gateway.recipes.explained import explained
 from deployments.gateway.recipes.inner_calls import InnerCalls
 from deployments.gateway.recipes.long_text import Messages, fitting
 from deployments.gateway.recipes.recipe_call import RecipeCall
 from deployments.gateway.recipient import Recipient
-
-CHAT = b"/v1/chat/completions"
 
 
 async def generate(calls: InnerCalls, call: RecipeCall, context_tokens: int | None) -> Decoded:

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from deployments.gateway.errors import GatewayError, bad_request, engine_error
 from deployments.gateway.recipes.choose import Point, Tokens, shared_beginning, with_ends
+from deployments.gateway.recipes.engine_routes import TOKENIZE
 from engine.guard import TOKENS_ROUTE
 
-TOKENIZE = b"/tokenize"
 MOST_TOKENS_READ = 127
 ANYTHING = {"role": "user", "content": "?"}
 

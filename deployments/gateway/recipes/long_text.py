@@ -7,12 +7,12 @@ from typing import Any
 
 from deployments.gateway.errors import GatewayError, engine_error
 from deployments.gateway.recipes.decoded import text_of
+from deployments.gateway.recipes.engine_routes import CHAT, TOKENIZE
 from deployments.gateway.recipes.inner_calls import InnerCalls
 from deployments.gateway.recipes.pieces import pieces
 from deployments.gateway.recipes.recipe_call import RecipeCall, continued
 from deployments.gateway.recipes.recipe_file import Prompt
 
-CHAT, TOKENIZE = b"/v1/chat/completions", b"/tokenize"
 MOST_PIECES = 128
 MOST_ROUNDS = 4
 SHORTEST_PIECE = 16

@@ -5,11 +5,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import orjson
-
-from deployments.gateway.body_rules.shape import DEEPEST, MOST_BRACKETS, has_too_many_parts, is_too_deep
+from deployments.gateway.body_rules.json_body import json_object
+from deployments.gateway.body_rules.shape import DEEPEST, is_too_deep
 from deployments.gateway.body_rules.values import FLAG, Value, number, text, whole
-from deployments.gateway.errors import GatewayError, bad_request, too_many_parts
+from deployments.gateway.errors import GatewayError, bad_request
 from deployments.gateway.recipes.inputs import LONGEST_NAME_SHOWN, checked
 from deployments.gateway.recipes.occlusion import Unit
 from deployments.gateway.recipes.recipe import Recipe
@@ -117,14 +116,7 @@ def read_document(body: bytes) -> dict[str, Any]:
     """Raises:
     GatewayError: 400, it is no JSON object, too deep, has too many parts, or a field that is none or of the wrong kind.
     """
-    if has_too_many_parts(body):
-        raise too_many_parts(MOST_BRACKETS)
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise GatewayError(400, "invalid_json", f"The body is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise GatewayError(400, "invalid_json", "The body must be a JSON object.")
+    document = json_object(body)
     if is_too_deep(document):
         raise bad_request(f"The body is nested more than {DEEPEST} deep.", code="invalid_json")
     for name, value in document.items():

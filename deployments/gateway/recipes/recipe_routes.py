@@ -16,7 +16,8 @@ from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.chosen import chosen
 from deployments.gateway.recipes.decoded import Decoded
 from deployments.gateway.recipes.explained import explained_input
-from deployments.gateway.recipes.generate import CHAT, generate, stream
+from deployments.gateway.recipes.engine_routes import CHAT
+from deployments.gateway.recipes.generate import generate, stream
 from deployments.gateway.recipes.inner_calls import Engines, InnerCalls, Origin
 from deployments.gateway.recipes.inputs import inputs_schema
 from deployments.gateway.recipes.long_text import fitting

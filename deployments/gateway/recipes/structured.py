@@ -7,12 +7,11 @@ import orjson
 from deployments.gateway.body_rules.shape import DEEPEST, is_too_deep
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.recipes.decoded import Decoded, cut_off, text_of
+from deployments.gateway.recipes.engine_routes import CHAT
 from deployments.gateway.recipes.explained import explained
 from deployments.gateway.recipes.inner_calls import InnerCalls
 from deployments.gateway.recipes.recipe_call import RecipeCall
 from deployments.gateway.recipes.schema_check import SchemaCheck
-
-CHAT = b"/v1/chat/completions"
 
 
 async def structured(calls: InnerCalls, call: RecipeCall, check: SchemaCheck) -> Decoded:
