@@ -15,8 +15,8 @@ from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.chosen import chosen
 from deployments.gateway.recipes.decoded import Decoded
-from deployments.gateway.recipes.explained import explained_input
 from deployments.gateway.recipes.engine_routes import CHAT
+from deployments.gateway.recipes.explained import explained_input
 from deployments.gateway.recipes.generate import generate, stream
 from deployments.gateway.recipes.inner_calls import Engines, InnerCalls, Origin
 from deployments.gateway.recipes.inputs import inputs_schema
