@@ -1,13 +1,11 @@
-"""What a recipe adds to the plain call that it makes: the same messages to the same gateway, with and without.
+"""What a recipe (`on`) adds to the plain call that it makes (`before`): the same messages, each to a gateway alike.
 
 `python -m tests.benchmarks.recipe_cost [--json OUT]`. The simulated engine at its fastest; request by request in turn
 on kept connections, medians of rounds. CPU time is the gateways' own, one for each way.
 """
 
 import argparse
-import asyncio
 import json
-import statistics
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,13 +14,13 @@ from typing import Any
 
 import uvloop
 
-from cluster.bench.http_load import HttpStream, Target, post
+from cluster.bench.http_load import Target, post
 from cluster.bench.overhead_run import commit_id
 from deployments.gateway.recipes.shelf import shipped
-from tests.benchmarks.gateway_cpu import cpu_s, free_port, rss_mb, running
+from tests.benchmarks.gateway_cpu import free_port, rss_mb, running
+from tests.benchmarks.trust_cost import in_turn, summary
 
 MODULE = (sys.executable, "-m")
-ROUNDS, REQUESTS, WARM_UP = 9, 400, 200
 QUESTION = "What is the capital of France?"
 CONTEXT = "The capital of France is Paris. " * 256
 INPUTS: dict[str, dict[str, Any]] = {
@@ -32,57 +30,19 @@ INPUTS: dict[str, dict[str, Any]] = {
 ANSWER = {"max_tokens": 2}
 
 
-def requests(targets: Mapping[str, Target], inputs: dict[str, Any]) -> dict[str, bytes]:
+def requests(targets: Mapping[str, Target], inputs: dict[str, Any]) -> dict[Target, bytes]:
     """The plain one is what the recipe asks the engine for."""
     prompt = shipped()["answer"].prompt.render({"context": None, **inputs}, 10**6)
     plain = {"model": "m", "messages": prompt, "temperature": 0.0, **ANSWER}
     recipe = {"inputs": inputs, **ANSWER}
     return {
-        "plain": post(targets["plain"], "/v1/chat/completions", plain),
-        "recipe": post(targets["recipe"], "/v1/recipes/answer", recipe),
-    }
-
-
-async def measure(
-    targets: Mapping[str, Target], pids: Mapping[str, int], inputs: dict[str, Any]
-) -> dict[str, dict[str, list[float]]]:
-    """Medians of each round in milliseconds, and the gateway's CPU time for a request in microseconds."""
-    loop = asyncio.get_running_loop()
-    connections = {
-        name: (await loop.create_connection(HttpStream, target.host, target.port))[1]
-        for name, target in targets.items()
-    }
-    asked = requests(targets, inputs)
-    rows: dict[str, dict[str, list[float]]] = {name: {"ms": [], "cpu_us": []} for name in targets}
-    for name, connection in connections.items():
-        for _ in range(WARM_UP):
-            assert (await connection.send(asked[name])).status == 200
-    for number in range(ROUNDS):
-        times: dict[str, list[float]] = {name: [] for name in connections}
-        began_s = {name: cpu_s(pids[name]) for name in connections}
-        order = list(connections.items())[:: 1 if number % 2 else -1]
-        for _ in range(REQUESTS):
-            for name, connection in order:
-                times[name].append((await connection.send(asked[name])).end_s * 1e3)
-        for name, taken in times.items():
-            rows[name]["ms"].append(statistics.median(taken))
-            rows[name]["cpu_us"].append((cpu_s(pids[name]) - began_s[name]) / REQUESTS * 1e6)
-    for connection in connections.values():
-        connection.close()
-    return rows
-
-
-def summary(rows: Mapping[str, Mapping[str, list[float]]]) -> dict[str, float]:
-    plain, recipe = rows["plain"], rows["recipe"]
-    return {
-        "added_ms": statistics.median(b - a for a, b in zip(plain["ms"], recipe["ms"], strict=True)),
-        "added_cpu_us": statistics.median(b - a for a, b in zip(plain["cpu_us"], recipe["cpu_us"], strict=True)),
-        "plain_ms": statistics.median(plain["ms"]),
+        targets["before"]: post(targets["before"], "/v1/chat/completions", plain),
+        targets["on"]: post(targets["on"], "/v1/recipes/answer", recipe),
     }
 
 
 def main() -> dict[str, Any]:
-    engine_port, ports = free_port(), {name: free_port() for name in ("plain", "recipe")}
+    engine_port, ports = free_port(), {name: free_port() for name in ("before", "on")}
     simulated = ["--model", "m", "--port", str(engine_port), "--profile", "instant"]
     result: dict[str, Any] = {"benchmark": "recipe_cost", "commit": commit_id()}
     with ExitStack() as stack:
@@ -93,7 +53,7 @@ def main() -> dict[str, Any]:
             pids[name] = stack.enter_context(running(gateway, port))
         targets = {name: Target(name, "127.0.0.1", port) for name, port in ports.items()}
         for name, inputs in INPUTS.items():
-            rows = uvloop.run(measure(targets, pids, inputs))
+            rows = uvloop.run(in_turn(requests(targets, inputs), pids))
             result[name] = {**summary(rows), "rounds": rows}
         result["memory_mb"] = {name: rss_mb(pid) for name, pid in pids.items()}
     return result

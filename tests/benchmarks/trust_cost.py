@@ -33,11 +33,18 @@ def chat(prompt: str) -> dict[str, object]:
 
 
 async def measure(targets: list[Target], pids: dict[str, int], prompt: str) -> dict[str, dict[str, list[float]]]:
-    """Medians of each round in milliseconds, and the gateway's CPU time for a request in microseconds."""
+    """See `in_turn`: the same chat for each."""
+    return await in_turn({t: post(t, "/v1/chat/completions", chat(prompt)) for t in targets}, pids)
+
+
+async def in_turn(asked: dict[Target, bytes], pids: dict[str, int]) -> dict[str, dict[str, list[float]]]:
+    """Each its own request, one after the other on kept connections: medians of each round in milliseconds, and the
+    gateway's CPU time for a request in microseconds.
+    """
     loop = asyncio.get_running_loop()
-    connections = {t.name: (await loop.create_connection(HttpStream, t.host, t.port))[1] for t in targets}
-    requests = {t.name: post(t, "/v1/chat/completions", chat(prompt)) for t in targets}
-    rows: dict[str, dict[str, list[float]]] = {t.name: {"ms": [], "cpu_us": []} for t in targets}
+    connections = {t.name: (await loop.create_connection(HttpStream, t.host, t.port))[1] for t in asked}
+    requests = {target.name: request for target, request in asked.items()}
+    rows: dict[str, dict[str, list[float]]] = {name: {"ms": [], "cpu_us": []} for name in requests}
     for name, connection in connections.items():
         while (await connection.send(requests[name])).status == LIMITS_UNKNOWN:
             await asyncio.sleep(0.1)
@@ -59,6 +66,7 @@ async def measure(targets: list[Target], pids: dict[str, int], prompt: str) -> d
 
 
 def summary(rows: dict[str, dict[str, list[float]]]) -> dict[str, float]:
+    """Of `before` and `on`."""
     off, on = rows["before"], rows["on"]
     return {
         "added_ms": statistics.median(b - a for a, b in zip(off["ms"], on["ms"], strict=True)),
