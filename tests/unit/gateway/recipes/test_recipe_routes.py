@@ -1,7 +1,5 @@
 """Recipes as a client meets them: a whole gateway, real connections, an engine that says what it was asked."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,36 +7,20 @@ from typing import Any
 import orjson
 import pytest
 
-from deployments.gateway.catalogue import ModelCard, Scaling, Wake
+from deployments.gateway.catalogue import ModelCard
 from deployments.gateway.recipes.explained import MOST_CHARS
 from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.api_key import new_api_key
 from deployments.gateway.tenants.tenant import Tenant
-from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, Answer, OpenStand, Stand, get, post, until
+from tests.unit.gateway.harness import MODEL, get, post, until
 from tests.unit.gateway.keys import keyring_of
 from tests.unit.gateway.recipes.engine import ChatEngine, usage
 from tests.unit.gateway.recipes.files import GREET, put
-from tests.unit.gateway.scripted_engine import Exchange, hang_up, never_answer, stream, stream_then_die, unary
+from tests.unit.gateway.recipes.stand import QUESTION, Open, ask
+from tests.unit.gateway.scripted_engine import stream
 
-Script = Callable[[Exchange], Awaitable[None]]
-Open = Callable[..., Awaitable[Stand]]
-QUESTION = {"inputs": {"question": "Why?"}}
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-
-
-@pytest.fixture
-def opened(start_engine: StartEngine, open_stand: OpenStand) -> Open:
-    async def start(script: Script, folder: Path | None = None, **more: Any) -> Stand:
-        settings = GatewaySettings(recipes_folder=str(folder) if folder else None)
-        return await open_stand(await start_engine(script), settings=settings, **more)
-
-    return start
-
-
-async def ask(stand: Stand, name: str, body: Any, headers: str = "") -> Answer:
-    return await stand.ask(post(f"/v1/recipes/{name}", body, headers))
 
 
 def contents(chat: dict[str, Any]) -> str:
@@ -110,88 +92,6 @@ async def test_the_id_that_a_client_is_told_finds_what_was_done_for_it(opened: O
     found = stand.gateway.app.recent.find(answer.headers["x-request-id"])
     assert found is not None
     assert found["request_id"] == seen[0].request_id
-
-
-async def test_a_stream_whose_engine_dies_ends_with_an_error_and_is_not_whole(opened: Open) -> None:
-    stand = await opened(stream_then_die(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'))
-    answer = await ask(stand, "answer", {**QUESTION, "stream": True})
-    assert not answer.whole
-    assert b'"code":"engine_unavailable"' in answer.body
-
-
-@pytest.mark.parametrize("stream_it", [True, False])
-async def test_when_the_client_leaves_the_engine_stops(opened: Open, stream_it: bool) -> None:
-    gone = asyncio.Event()
-
-    async def wait(exchange: Exchange) -> None:
-        await never_answer(exchange)
-        gone.set()
-
-    stand = await opened(wait)
-    client = await stand.client()
-    client.send(post("/v1/recipes/answer", {**QUESTION, "stream": stream_it}))
-    await until(lambda: stand.gateway.app.routers.total_requests() == 1)
-    client.leave()
-    await asyncio.wait_for(gone.wait(), 5)
-    await stand.settled()
-
-
-async def asleep(open_stand: OpenStand) -> Stand:
-    stand = await open_stand()
-    stand.know(wake=Wake(max_wait_s=60, max_waiting=4), scaling=Scaling(cold_start_s=40), not_ready="it sleeps.")
-    return stand
-
-
-async def test_a_recipe_wakes_its_model_and_waits_for_it(start_engine: StartEngine, open_stand: OpenStand) -> None:
-    stand = await asleep(open_stand)
-    client = await stand.client()
-    client.send(post("/v1/recipes/answer", QUESTION))
-    await until(lambda: stand.waiting() == 1)
-    assert stand.gateway.app.room.news.is_set()
-    stand.have(await start_engine(ChatEngine("Because.")))
-    assert (await client.answer()).json()["output"] == "Because."
-    await stand.settled()
-
-
-@pytest.mark.parametrize("stream_it", [True, False])
-async def test_a_client_that_leaves_while_its_recipe_waits_frees_its_place(
-    open_stand: OpenStand, stream_it: bool
-) -> None:
-    stand = await asleep(open_stand)
-    client = await stand.client()
-    client.send(post("/v1/recipes/answer", {**QUESTION, "stream": stream_it}))
-    await until(lambda: stand.waiting() == 1)
-    client.leave()
-    await until(lambda: not stand.waiting() and not stand.gateway.app.in_flight())
-
-
-async def test_a_gateway_that_drains_sends_a_waiting_recipe_elsewhere(open_stand: OpenStand) -> None:
-    stand = await asleep(open_stand)
-    client = await stand.client()
-    client.send(post("/v1/recipes/answer", QUESTION))
-    await until(lambda: stand.waiting() == 1)
-    stand.gateway.app.room.close()
-    answer = await client.answer()
-    assert (answer.status, answer.error["code"]) == (503, "shutting_down")
-
-
-async def test_a_replica_that_dies_in_the_middle_of_a_recipe_is_replaced_by_another(
-    start_engine: StartEngine, open_stand: OpenStand
-) -> None:
-    answering = ChatEngine("Because.")
-    died: list[Exchange] = []
-
-    async def dies_once(exchange: Exchange) -> None:
-        if died:
-            await answering(exchange)
-        else:
-            died.append(exchange)
-            await hang_up(exchange)
-
-    stand = await open_stand(await start_engine(dies_once), await start_engine(dies_once))
-    assert (await ask(stand, "answer", QUESTION)).json()["output"] == "Because."
-    assert len(died) == 1
-    await stand.settled()
 
 
 async def test_json_satisfies_the_callers_schema(opened: Open) -> None:
@@ -281,24 +181,6 @@ async def test_a_call_that_is_refused_is_one_request_and_one_that_is_not_is_its_
     assert (asked.path, asked.outcome, asked.recipe) == ("/v1/chat/completions", "completed", "answer")
     assert asked.part_of == answer.headers["x-request-id"]
     assert answer.json()["calls"] == [asked.request_id]
-
-
-async def test_a_recipe_that_failed_is_found_by_its_id_and_in_the_log_and_its_parts_are_counted_once(
-    opened: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    put(tmp_path, GREET + "limits: {timeout_s: 0.05}\n")
-    stand = await opened(never_answer, tmp_path)
-    seen: list[RequestRecord] = []
-    stand.gateway.app.observers.append(seen.append)
-    with caplog.at_level("WARNING", logger="baryon.requests"):
-        answer = await ask(stand, "greet", {"inputs": {"who": "Ada"}})
-        await until(lambda: bool(seen))
-    found = stand.gateway.app.recent.find(answer.headers["x-request-id"])
-    assert found is not None
-    assert (found["recipe"], found["model"], found["error_code"]) == ("greet", MODEL, "recipe_timeout")
-    assert [record.path for record in seen] == ["/v1/chat/completions"]
-    assert answer.headers["x-request-id"] in caplog.text
-    await stand.settled()
 
 
 async def test_an_explanation_that_cannot_be_is_refused_before_an_engine_is_asked(opened: Open) -> None:
@@ -401,14 +283,6 @@ async def test_other_methods_are_405(opened: Open, method: str, path: str) -> No
     assert "GET" in answer.headers["allow"]
 
 
-async def test_a_recipe_that_takes_too_long_is_a_504_and_its_engine_stops(opened: Open, tmp_path: Path) -> None:
-    put(tmp_path, GREET + "limits: {timeout_s: 0.05}\n")
-    stand = await opened(never_answer, tmp_path)
-    answer = await ask(stand, "greet", {"inputs": {"who": "Ada"}})
-    assert (answer.status, answer.error["code"]) == (504, "recipe_timeout")
-    await stand.settled()
-
-
 async def test_a_prompt_may_begin_the_answer(opened: Open, tmp_path: Path) -> None:
     put(tmp_path, GREET.replace("output:", "  - {role: assistant, content: 'Dear {{ who }},'}\noutput:"))
     engine = ChatEngine()
@@ -417,12 +291,6 @@ async def test_a_prompt_may_begin_the_answer(opened: Open, tmp_path: Path) -> No
     (chat,) = engine.chats()
     assert chat["messages"][-1] == {"role": "assistant", "content": "Dear Ada,"}
     assert (chat["add_generation_prompt"], chat["continue_final_message"]) == (False, True)
-
-
-async def test_an_engine_that_says_nonsense_is_a_500(opened: Open) -> None:
-    stand = await opened(unary(b'{"choices": []}'))
-    answer = await ask(stand, "answer", QUESTION)
-    assert (answer.status, answer.error["code"]) == (500, "engine_error")
 
 
 async def test_pipelined_calls_are_answered_in_order(opened: Open) -> None:
