@@ -36,8 +36,8 @@ class Stages:
         return self.spent_ms
 
     def now_ms(self) -> float:
-        """Since it began."""
-        return monotonic() * 1000 - self.began_ms
+        """Since it began; once it has ended, how long it took."""
+        return (monotonic() * 1000 if self.ended_ms is None else self.ended_ms) - self.began_ms
 
     def end(self) -> None:
         """With the last byte of the answer, or when the client leaves. A second call does nothing."""

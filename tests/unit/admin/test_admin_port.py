@@ -54,6 +54,8 @@ async def test_the_latest_requests_are_those_of_all_gateways_newest_first(start_
             answer = await (one, other)[at % 2].gateway.ask(post())
             asked.append(answer.headers["x-request-id"])
         await one.gateway.ask(post(body={"model": "nope", "messages": []}))
+        for stand in (one, other):
+            await stand.gateway.settled()
         listed = (await other.get(f"/admin/requests?model={MODEL}&limit=4")).json()
         assert [row["request_id"] for row in listed["requests"]] == asked[:1:-1]
         refused = (await other.get("/admin/requests?outcome=refused")).json()["requests"]
@@ -115,6 +117,7 @@ async def test_a_key_is_needed_to_chat_where_it_is_needed_at_the_endpoint(start_
         allowed = local.replace(b"content-length", b"authorization: Bearer " + key.encode() + b"\r\ncontent-length")
         answer = await one.ask(allowed)
         assert answer.status == 200
+        await one.gateway.settled()
         assert (await one.get(f"/admin/requests/{answer.headers['x-request-id']}")).json()["request"][
             "tenant"
         ] == "acme"
@@ -167,5 +170,6 @@ async def test_a_recipe_is_tried_by_the_public_routes_and_its_engine_calls_found
         asked = post("/v1/recipes/answer", {"inputs": {"question": "Why?"}}, "content-type: application/json\r\n")
         told = (await one.ask(asked.replace(b"host: gateway", b"host: 127.0.0.1:8001"))).json()
         assert told["output"] == "Why not."
+        await one.gateway.settled()
         found = (await one.get(f"/admin/requests/{told['id']}")).json()["request"]
         assert (found["recipe"], found["request_id"]) == ("answer", told["calls"][0])
