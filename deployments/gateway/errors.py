@@ -191,6 +191,11 @@ def queue_too_long(model: str, limit_s: float, retry_after_s: int) -> GatewayErr
     return GatewayError(503, "at_capacity", message, retry_after_s=retry_after_s)
 
 
+def client_left() -> GatewayError:
+    """Nobody is told: the connection is closed."""
+    return GatewayError(499, "client_left", "The client left before its answer was there.")
+
+
 def engine_unavailable() -> GatewayError:
     message = "The engine that had this request is gone. Try again."
     return GatewayError(503, "engine_unavailable", message, retry_after_s=1)

@@ -10,13 +10,14 @@ import orjson
 import pytest
 
 from deployments.gateway.answer_tap import LARGEST_HELD_BYTES, AnswerTap
+from deployments.gateway.privacy.names_model import AT_ONCE
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.tenant import Privacy, Tenant
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, OpenStand, Stand, post
+from tests.unit.gateway.harness import MODEL, OpenStand, Stand, post, until
 from tests.unit.gateway.keys import keyring_of, new_key
-from tests.unit.gateway.scripted_engine import Exchange, ScriptedEngine, hang_up, stream, unary
+from tests.unit.gateway.scripted_engine import Exchange, ScriptedEngine, hang_up, never_answer, stream, unary
 from tests.unit.privacy.requests import EMAIL, REQUESTS, VALUES
 from tests.unit.privacy.streams import CHAT, MESSAGES, PATHS, documents_in, read
 from tests.unit.privacy.streams import stream as streamed
@@ -234,6 +235,29 @@ async def test_names_are_found_by_a_model_of_the_same_cluster(
     assert answer.headers["x-baryon-redacted"] == "EMAIL=1, NAME=1"
     assert orjson.loads(got(engine))["messages"][0]["content"] == "<NAME_1>, <EMAIL_1>"
     await stand.settled()
+
+
+@pytest.mark.parametrize("is_recipe", [False, True])
+async def test_a_model_is_not_asked_for_names_any_more_when_the_client_has_left(
+    start_engine: StartEngine, open_stand: OpenStand, is_recipe: bool
+) -> None:
+    names_model, engine = await start_engine(never_answer), await start_engine(unary(ANSWER))
+    stand = await opened(open_stand, engine, names_url=f"http://127.0.0.1:{names_model.port}", names_model="n")
+    texts = [{"role": "user", "content": f"Ann Lee wrote number {number}"} for number in range(AT_ONCE + 2)]
+    recipe = {"inputs": {"question": "Who is Ann Lee?"}}
+    asking = asked("restore", b"/v1/recipes/answer", **recipe) if is_recipe else asked("restore", messages=texts)
+    expected = 1 if is_recipe else AT_ONCE
+    client = await stand.client()
+    client.send(asking)
+    await until(lambda: len(names_model.exchanges) == expected)
+    client.leave()
+    for exchange in names_model.exchanges:
+        await asyncio.wait_for(exchange.gone.wait(), 5)
+    await stand.settled()
+    assert len(names_model.exchanges) == expected
+    assert not engine.exchanges
+    (told,) = stand.gateway.app.recent.latest(1)
+    assert (told["outcome"], told["status"]) == ("client_gone", 0)
 
 
 async def test_when_off_nothing_of_it_is_in_the_way_of_a_chunk() -> None:
