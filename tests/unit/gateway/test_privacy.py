@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -74,6 +76,17 @@ async def test_the_answer_has_it_again_only_for_who_asked_for_that(
         "restore": f"Hello {EMAIL}, not <EMAIL_2>",
     }
     assert [EMAIL in exchange.body.decode() for exchange in engine.exchanges] == [True, False, False]
+
+
+async def test_the_example_in_the_docs_is_what_happens(start_engine: StartEngine, open_stand: OpenStand) -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "privacy.md").read_text()
+    (shown,) = re.findall(r"```\n(client .*?)```", docs, re.DOTALL)
+    sent, seen, written, restored = (line.split(maxsplit=1)[1] for line in shown.splitlines())
+    engine = await start_engine(unary(orjson.dumps({"choices": [{"message": {"content": written}}]})))
+    stand = await opened(open_stand, engine)
+    answer = await stand.ask(asked("restore", messages=[orjson.loads(sent)]))
+    assert orjson.loads(got(engine))["messages"] == [orjson.loads(seen)]
+    assert answer.json()["choices"][0]["message"]["content"] == restored.removesuffix("(restore)").strip()
 
 
 @pytest.mark.parametrize("path", PATHS)
