@@ -10,8 +10,8 @@ import pytest
 
 from deployments.gateway.recipes.shelf import shipped
 from tests.end_to_end.cluster_process import ClusterProcess
-from tests.end_to_end.curl_examples import block, examples
 from tests.end_to_end.conftest import CHAT, EMBED, SIMULATED
+from tests.end_to_end.curl_examples import block, examples
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 EXAMPLES = [
