@@ -10,6 +10,7 @@ import asyncio
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cluster.bench.overhead_run import commit_id, write_json
 from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.explain import explain_choice
 from deployments.gateway.recipes.occlusion import ranked
-from tests.benchmarks.reading_stand import ReadingStand, reading_stand
+from tests.benchmarks.reading_stand import MODEL, ReadingStand, reading_stand
 from tests.sets.sets import POLAR, Planted, asking, planted, question, read
 
 OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "explain.json"
@@ -65,7 +66,7 @@ def summed(found: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-async def measure(stand: ReadingStand, rows: Rows, until_s: float) -> None:
+async def measure(stand: ReadingStand, rows: Rows, until_s: float, save: Callable[[], None]) -> None:
     """Each text with two labels and then with three, which find its variants in the prefix cache."""
     chooser = Chooser(lambda _: 1)
     for more, name in SETS.items():
@@ -75,13 +76,13 @@ async def measure(stand: ReadingStand, rows: Rows, until_s: float) -> None:
                 found = {run: await explained(stand, chooser, number, case, labels) for run, labels in LABELS.items()}
                 for run, row in found.items():
                     rows[run + more].append(row)
+                save()
 
 
-async def measure_for(rows: Rows, minutes: float) -> str:
+async def measure_for(rows: Rows, minutes: float, save: Callable[[], None]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with reading_stand(Path(folder)) as stand:
-            await measure(stand, rows, time.monotonic() + 60 * minutes)
-            return stand.model
+            await measure(stand, rows, time.monotonic() + 60 * minutes, save)
 
 
 def main() -> None:
@@ -92,11 +93,17 @@ def main() -> None:
     arguments = parser.parse_args()
     before = {} if arguments.anew or not arguments.json.exists() else json.loads(arguments.json.read_text())["runs"]
     rows: Rows = {run + more: before.get(run + more, {}).get("each", []) for more in SETS for run in LABELS}
-    model = asyncio.run(measure_for(rows, arguments.minutes))
-    runs = {name: summed(found) for name, found in rows.items() if found}
-    write_json({"model": model, "runs": runs, "commit": commit_id()}, arguments.json)
-    for name, run in runs.items():
-        print(name, {key: value for key, value in run.items() if key != "each"})
+
+    commit = commit_id()
+
+    def save() -> None:
+        runs = {name: summed(found) for name, found in rows.items() if found}
+        write_json({"model": MODEL, "runs": runs, "commit": commit}, arguments.json)
+
+    asyncio.run(measure_for(rows, arguments.minutes, save))
+    for name, found in rows.items():
+        if found:
+            print(name, {key: value for key, value in summed(found).items() if key != "each"})
 
 
 if __name__ == "__main__":
