@@ -22,7 +22,7 @@ from tests.benchmarks.reading_stand import MODEL, ReadingStand, reading_stand
 from tests.sets.sets import POLAR, Planted, asking, planted, question, read
 
 OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "explain.json"
-SETS = {"": "planted", ", fresh": "planted_fresh"}
+SETS = {", fresh": "planted_fresh", "": "planted"}
 LABELS = {"two labels": POLAR, "three labels": tuple(read("sentiment"))}
 
 Rows = dict[str, list[dict[str, Any]]]

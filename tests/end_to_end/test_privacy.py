@@ -54,24 +54,24 @@ def ask(cluster: ClusterProcess, key: str, example: Example) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
     answer = httpx.post(cluster.url + example.path, json=example.body, headers=headers, timeout=120)
     assert answer.status_code == 200, answer.text
-    assert answer.headers["x-baryon-redacted"] == "EMAIL=1"
+    assert answer.headers["x-baryon-redacted"] == "EMAIL=2"
     return answer
 
 
-def address_in(example: Example) -> str:
-    (address,) = set(ADDRESS.findall(str(example.body)))
-    return str(address)
+def addresses_in(text: str) -> set[str]:
+    return set(ADDRESS.findall(text))
 
 
 def test_the_page_has_examples_of_a_chat_and_of_a_recipe() -> None:
-    assert {example.path for example in EXAMPLES} == {"/v1/chat/completions", "/v1/recipes/extract"}
+    assert {example.path for example in EXAMPLES} == {"/v1/chat/completions", "/v1/recipes/classify"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.path)
 def test_an_example_is_answered_with_the_data_in_it_again(cluster: ClusterProcess, key: str, example: Example) -> None:
     answer = ask(cluster, key, example).text
-    assert address_in(example) in answer
-    assert "<EMAIL_1>" not in answer
+    assert addresses_in(answer)
+    assert addresses_in(answer) <= addresses_in(str(example.body))
+    assert "<EMAIL_" not in answer
 
 
 def test_without_restoring_the_client_sees_what_the_engine_saw(cluster: ClusterProcess, key: str) -> None:
@@ -80,6 +80,6 @@ def test_without_restoring_the_client_sees_what_the_engine_saw(cluster: ClusterP
     assert changed.returncode == 0, changed.stderr
     deadline_s = time.monotonic() + HOLDS_WITHIN_S
     for example in EXAMPLES:
-        while address_in(example) in (answer := ask(cluster, key, example).text):
+        while addresses_in(answer := ask(cluster, key, example).text):
             assert time.monotonic() < deadline_s
-        assert "<EMAIL_1>" in answer
+        assert "<EMAIL_" in answer
