@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from cluster.bench.overhead_run import commit_id, write_json
@@ -67,11 +68,13 @@ def summed(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def measure(stand: ReadingStand, rows: Rows, until_s: float, save: Callable[[], None]) -> None:
-    """Each text with two labels and then with three, which find its variants in the prefix cache."""
+    """Each text with two labels and then with three, which find its variants in the prefix cache; in an order in which
+    the first few are as mixed as all.
+    """
     chooser = Chooser(lambda _: 1)
     for more, name in SETS.items():
         known = {row["text"] for row in rows[f"three labels{more}"]}
-        for number, case in enumerate(planted(name)):
+        for number, case in Random(0).sample(cases := list(enumerate(planted(name))), len(cases)):
             if number not in known and time.monotonic() < until_s:
                 found = {run: await explained(stand, chooser, number, case, labels) for run, labels in LABELS.items()}
                 for run, row in found.items():
