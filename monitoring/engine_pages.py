@@ -18,8 +18,8 @@ class Family:
 
 
 class EnginePages:
-    """Text format in, text format or OpenMetrics out, or families for another form. Nothing is parsed but the beginnings
-    of lines, whatever they are.
+    """Text format in, text format or OpenMetrics out, or families for another form. Nothing is parsed but the
+    beginnings of lines, whatever they are.
 
     Only metrics of vLLM's own are taken. `_created` is a metric of its own for each other in this format, and told by
     nobody's dashboard.

@@ -16,9 +16,9 @@ EXACT = 2.0**24
 
 
 class BinnedHistogram(Histogram):
-    """One that is told many observations at once, already sorted into cells (`cell_bounds_s`), and keeps those apart: a
-    classic bucket with bounds that other programs never see. The classic bounds' cells are there from the beginning, the
-    others with their first count.
+    """One that is told many observations at once, already sorted into cells (`cell_bounds_s`), and keeps those apart,
+    as if they were classic buckets. The classic bounds' cells are there from the beginning, the others from their first
+    count on.
     """
 
     def add(self, counts: Iterable[tuple[int, int]], total: float) -> None:
@@ -28,7 +28,6 @@ class BinnedHistogram(Histogram):
         self._sum.inc(total)
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        self._raise_if_not_observable()
         self.add([(bisect_left(self._bounds_s, amount), 1)], amount)
 
     def _metric_init(self) -> None:
@@ -37,11 +36,10 @@ class BinnedHistogram(Histogram):
         classic = dict(zip(self._upper_bounds, self._buckets, strict=True))
         self._cells = [classic.get(bound) for bound in self._bounds_s]
 
-    def _new_cell(self, number: int) -> "values.MutexValue":
-        labels, values_of = (*self._labelnames, "le"), (*self._labelvalues, floatToGoString(self._bounds_s[number]))
-        cell = values.ValueClass(
-            self._type, self._name, f"{self._name}_bucket", labels, values_of, self._documentation
-        )
+    def _new_cell(self, number: int) -> values.MutexValue:
+        labels, told = (*self._labelnames, "le"), (*self._labelvalues, floatToGoString(self._bounds_s[number]))
+        name, make = f"{self._name}_bucket", values.ValueClass
+        cell: values.MutexValue = make(self._type, self._name, name, labels, told, self._documentation)
         self._cells[number] = cell
         return cell
 

@@ -14,7 +14,7 @@ from monitoring.native_buckets import native_histogram
 SHOWN = {
     metric.name: frozenset(floatToGoString(bound) for bound in (*metric.buckets, float("inf")))
     for metric in BARYON
-    if metric.buckets
+    if metric.has_native_buckets
 }
 
 

@@ -1,7 +1,7 @@
 """Native buckets of a latency: exponential, the same for every metric, only those told that have counts. Pure.
 
-Prometheus's schema 3: eight to each doubling, so a value is known to 9 %, and a quantile by interpolation to half of
-that. Bucket `i` is of what is above `2**((i - 1) / 8)` s and not above `2**(i / 8)` s, as classic ones have their upper bound.
+Prometheus's schema 3: eight to each doubling, so a value is known to 9 %. Bucket `i` is of what is above
+`2**((i - 1) / 8)` s and not above `2**(i / 8)` s: an upper bound is in its bucket, as with classic ones.
 """
 
 import math
@@ -12,8 +12,8 @@ from functools import cache
 from prometheus_client.samples import BucketSpan, NativeHistogram
 
 SCHEMA = 3
-PER_DOUBLING = 2**SCHEMA
-FACTOR = 2 ** (1 / PER_DOUBLING)
+PER_DOUBLING: int = 2**SCHEMA
+FACTOR: float = 2 ** (1 / PER_DOUBLING)
 LOWEST, HIGHEST = -16 * PER_DOUBLING, 10 * PER_DOUBLING
 
 

@@ -27,9 +27,9 @@ class Wish:
 
 
 def wants_protobuf(accept: str) -> bool:
-    """Where it is preferred to every text, by weight, and of equals by who is named first. Prometheus names it first, and
-    only if native histograms are on. Other encodings and messages under its name are not ours, and what is malformed is
-    no wish.
+    """Where it is preferred to every text, by weight, and of equals by who is named first. Prometheus names it first,
+    and only if native histograms are on. Other encodings and messages under its name are not ours; what is malformed
+    is no wish.
     """
     wishes = [wish for part in accept.split(",") if (wish := _wish(part)) is not None and wish.weight > 0]
     best = max(wishes, key=lambda wish: (wish.weight, wish.is_named), default=None)
@@ -37,7 +37,7 @@ def wants_protobuf(accept: str) -> bool:
 
 
 def text_encoder(accept: str) -> tuple[Encoder, str]:
-    """Text or OpenMetrics, with its content type; of a version that cannot be compared (`version=new`) what is usual."""
+    """Text or OpenMetrics, with its content type; the usual for a version that is no number (`version=new`)."""
     try:
         return choose_encoder(accept)
     except (TypeError, ValueError):

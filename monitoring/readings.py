@@ -9,7 +9,7 @@ from prometheus_client.samples import NativeHistogram, Sample
 PART_OF = {"histogram": "le", "summary": "quantile"}
 LINE = re.compile(r"([^{\s]+)(?:\{(.*)\})?\s+(\S+)")
 PARTS = {name: re.compile(f'(?:^|,){name}="([^"]*)"') for name in PART_OF.values()}
-LABEL = re.compile(r'([^=,]+)="((?:[^"\\]|\\.)*)"')
+LABEL = re.compile(r'(?:^|,)([^=,"]+)="((?:[^"\\]|\\.)*)"')
 ESCAPED = re.compile(r"\\(.)")
 
 Labels = tuple[tuple[str, str], ...]

@@ -1,11 +1,17 @@
 """What is counted comes out of the page as it went in."""
 
 import random
+from array import array
+from bisect import bisect_left
 
-from prometheus_client import CollectorRegistry
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as open_metrics
 
 from monitoring import instruments
 from monitoring.metrics import BARYON, ITL
+from monitoring.native_buckets import BOUNDS_S, cell_bounds_s
 
 
 def test_every_metric_of_the_registry_is_made_under_its_own_name() -> None:
@@ -19,7 +25,9 @@ def test_every_metric_of_the_registry_is_made_under_its_own_name() -> None:
 
 def test_bins_are_as_many_observations() -> None:
     registry, labels = CollectorRegistry(), {"model": "a", "priority": "0"}
-    counts = [0, 2, *[0] * (len(ITL.buckets) - 3), 1, 1]
+    bounds_s = cell_bounds_s(ITL.buckets)
+    cells = [bisect_left(bounds_s, seconds) for seconds in (0.0024, 50.0, 99.0)]
+    counts = zip(cells, (2, 1, 1), strict=True)
     instruments.histogram(ITL, registry).labels(**labels).add(counts, 120.5)
 
     def told(suffix: str, **also: str) -> float | None:
@@ -27,6 +35,48 @@ def test_bins_are_as_many_observations() -> None:
 
     assert [told("_bucket", le=bound) for bound in ("0.001", "0.0025", "30.0", "60.0", "+Inf")] == [0, 2, 2, 3, 4]
     assert (told("_count"), told("_sum")) == (4, 120.5)
+
+
+TIMES_S = st.lists(st.floats(0, 4_000) | st.sampled_from([*ITL.buckets, *BOUNDS_S]), min_size=1, max_size=60)
+
+
+@given(TIMES_S)
+def test_what_is_told_in_text_is_what_prometheus_clients_own_histogram_tells(times_s: list[float]) -> None:
+    theirs, ours = CollectorRegistry(), CollectorRegistry()
+    plain = Histogram(ITL.name, ITL.help, ITL.labels, registry=theirs, buckets=ITL.buckets).labels("a", "0")
+    binned = instruments.histogram(ITL, ours).labels("a", "0")
+    for seconds in times_s:
+        plain.observe(seconds)
+        binned.observe(seconds)
+    plain._created = binned._created = 0.0
+    assert generate_latest(ours) == generate_latest(theirs)
+    assert open_metrics(ours) == open_metrics(theirs)
+
+
+@given(st.lists(st.floats(0, 2_000_000, width=32), min_size=1, max_size=60))
+def test_times_told_at_once_fall_where_they_fall_one_by_one(times_ms: list[float]) -> None:
+    pages = []
+    for tell in ("one by one", "at once", "packed"):
+        registry = CollectorRegistry()
+        binned = instruments.histogram(ITL, registry).labels("a", "0")
+        milliseconds = instruments.Milliseconds(binned, ITL)
+        if tell == "one by one":
+            for ms in times_ms:
+                milliseconds.add([ms])
+        elif tell == "at once":
+            milliseconds.add(times_ms)
+        else:
+            milliseconds.add_packed([array("f", times_ms[:5]), array("f", times_ms[5:])])
+        pages.append([cell.get() if cell else 0 for cell in binned._cells])
+    assert pages[0] == pages[1] == pages[2]
+    assert sum(pages[0]) == len(times_ms)
+
+
+def test_a_series_that_nothing_was_told_keeps_no_more_than_its_classic_buckets() -> None:
+    binned = instruments.histogram(ITL, CollectorRegistry()).labels("a", "0")
+    assert sum(cell is not None for cell in binned._cells) == len(ITL.buckets) + 1
+    binned.observe(0.004)
+    assert sum(cell is not None for cell in binned._cells) == len(ITL.buckets) + 2
 
 
 def test_sums_do_not_depend_on_who_is_added_first() -> None:
