@@ -3,6 +3,8 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
@@ -13,13 +15,27 @@ from monitoring.metrics import Metric
 from monitoring.native_buckets import cell_bounds_s
 
 EXACT = 2.0**24
+MOST_FINE_CELLS = 8_000
+
+
+@dataclass(slots=True)
+class Room:
+    """For how many cells more."""
+
+    cells: int
 
 
 class BinnedHistogram(Histogram):
     """One that is told many observations at once, already sorted into cells (`cell_bounds_s`), and keeps those apart,
     as if they were classic buckets. The classic bounds' cells are there from the beginning, the others from their first
-    count on.
+    count on, while there is room for them; after that the classic bucket around them counts for them.
     """
+
+    def __init__(self, *of: Any, room: Room, **how: Any) -> None:
+        """`room`: for cells of all its series together that no classic bound has."""
+        self._room = room
+        super().__init__(*of, **how)
+        self._kwargs["room"] = room
 
     def add(self, counts: Iterable[tuple[int, int]], total: float) -> None:
         """`counts`: of each cell that has any, its number and how many."""
@@ -37,6 +53,9 @@ class BinnedHistogram(Histogram):
         self._cells = [classic.get(bound) for bound in self._bounds_s]
 
     def _new_cell(self, number: int) -> values.MutexValue:
+        if not self._room.cells:
+            return self._buckets[bisect_left(self._upper_bounds, self._bounds_s[number])]
+        self._room.cells -= 1
         labels, told = (*self._labelnames, "le"), (*self._labelvalues, floatToGoString(self._bounds_s[number]))
         name, make = f"{self._name}_bucket", values.ValueClass
         cell: values.MutexValue = make(self._type, self._name, name, labels, told, self._documentation)
@@ -92,7 +111,10 @@ def gauge(metric: Metric, registry: CollectorRegistry | None) -> Gauge:
 
 
 def histogram(metric: Metric, registry: CollectorRegistry | None) -> BinnedHistogram:
-    return BinnedHistogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
+    room = Room(MOST_FINE_CELLS)
+    return BinnedHistogram(
+        metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets, room=room
+    )
 
 
 def exact(amount: float) -> float:

@@ -4,6 +4,7 @@ import random
 from array import array
 from bisect import bisect_left
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -83,3 +84,18 @@ def test_sums_do_not_depend_on_who_is_added_first() -> None:
     rng = random.Random(7)
     seconds = [instruments.exact(rng.expovariate(3)) for _ in range(10_000)]
     assert len({sum(rng.sample(seconds, len(seconds))) for _ in range(20)}) == 1
+
+
+def test_where_there_is_no_room_for_a_cell_the_classic_bucket_around_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instruments, "MOST_FINE_CELLS", 1)
+    registry, labels = CollectorRegistry(), {"model": "a", "priority": "0"}
+    binned = instruments.histogram(ITL, registry)
+    for seconds in (0.004, 0.0041, 0.3, 0.0041, 4_000.0):
+        binned.labels(**labels).observe(seconds)
+    binned.labels("another", "0").observe(0.004)
+    for child in (binned.labels(**labels), binned.labels("another", "0")):
+        assert sum(cell is not None for cell in child._cells) <= len(ITL.buckets) + 2
+    told = [registry.get_sample_value(f"{ITL.name}_bucket", labels | {"le": le}) for le in ("0.005", "0.5", "+Inf")]
+    assert told == [3, 4, 5]
+    another = {"model": "another", "priority": "0"}
+    assert registry.get_sample_value(f"{ITL.name}_bucket", another | {"le": "0.005"}) == 1
