@@ -54,7 +54,8 @@ class BinnedHistogram(Histogram):
 
     def _new_cell(self, number: int) -> values.MutexValue:
         if not self._room.cells:
-            return self._buckets[bisect_left(self._upper_bounds, self._bounds_s[number])]
+            around: values.MutexValue = self._buckets[bisect_left(self._upper_bounds, self._bounds_s[number])]
+            return around
         self._room.cells -= 1
         labels, told = (*self._labelnames, "le"), (*self._labelvalues, floatToGoString(self._bounds_s[number]))
         name, make = f"{self._name}_bucket", values.ValueClass
