@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 
+from monitoring.instruments import MOST_FINE_CELLS
 from monitoring.metrics import BARYON, VLLM, Metric, Owner
 from monitoring.native_buckets import BOUNDS_S, FACTOR, HIGHEST, LOWEST, PER_DOUBLING, SCHEMA, ZERO_THRESHOLD_S
 
@@ -52,8 +53,11 @@ NATIVE = """## Native histograms
 {names} have native buckets beside the classic ones:
 schema {schema}, {per_doubling} to each doubling from {lowest:.0f} µs to {highest:,.0f} s, so wherever a quantile lies,
 it is told within {error:.0f} %. Of {most} buckets only those that have counts are kept and told. What is shorter counts
-as zero, what is longer is in the highest. Engines' own histograms have classic buckets only; Prometheus 3 makes native
-ones with the same bounds of them (`convert_classic_histograms_to_nhcb: true`).
+as zero, what is longer is in the highest. A gateway has room for {room:,} parts of buckets of each metric, some 80 for
+each of 100 pairs of model and priority; what comes after that is known as well as by the classic ones.
+
+Engines' own histograms have classic buckets only; Prometheus 3 makes native ones with the same bounds of them
+(`convert_classic_histograms_to_nhcb: true`).
 
 They are in the protobuf form of the page. Prometheus asks for it once it is told to:
 
@@ -99,6 +103,7 @@ def _native(metrics: Iterable[Metric]) -> str:
         highest=BOUNDS_S[-1],
         error=100 * (FACTOR - 1),
         most=HIGHEST - LOWEST,
+        room=MOST_FINE_CELLS,
         queries="\n".join(NATIVE_QUERIES),
     )
 
