@@ -29,6 +29,7 @@ MAX_PIPELINED = 8
 MAX_HEADERS = 100
 UNIQUE_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 HOST = re.compile(rb"[\w.:\[\]-]{1,255}", re.ASCII)
+HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 LINGER_S = 5.0
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CHUNKED = b"transfer-encoding: chunked\r\n"
@@ -234,7 +235,10 @@ class ClientConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """What comes as a header from here on is a trailer, which nobody needs."""
         self._head_is_complete = True
-        is_http_1_1 = self._parser.get_http_version() == "1.1"
+        version = self._parser.get_http_version()
+        if version not in HTTP_VERSIONS:
+            raise _malformed()
+        is_http_1_1 = version == "1.1"
         host = self._headers.get(b"host")
         if host is None and is_http_1_1:
             raise GatewayError(400, "missing_host", "An HTTP/1.1 request needs a Host header.")
@@ -337,6 +341,10 @@ class ClientConnection(asyncio.Protocol):
             self._answer_next()
         elif self._current.on_resume is not None:
             self._current.on_resume()
+
+    @property
+    def is_answering(self) -> bool:
+        return self._current is not None or bool(self._queue)
 
     @property
     def _idle_limit_s(self) -> float:
