@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import orjson
 
+from deployments.revived_keys import RevivedKey, revived_keys
 from deployments.sqlite_file import BESIDE, set_aside
 
 MANIFEST = "manifest.json"
@@ -31,11 +32,12 @@ class BackupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """`kept`: where what was there before is now."""
+    """`kept`: where what was there before is now. `revived`: keys that were ended since; None if nobody can tell."""
 
     made_at_s: float
     files: tuple[Path, ...]
     kept: tuple[Path, ...]
+    revived: tuple[RevivedKey, ...] | None = ()
 
 
 def backup(state_path: Path) -> bytes:
@@ -83,7 +85,17 @@ def restore(archive: bytes, state_path: Path, *, overwrite: bool) -> Restored:
     for name, path in targets.items():
         path.touch(mode=0o600)
         path.write_bytes(contents[name])
-    return Restored(made_at_s, tuple(targets.values()), kept)
+    revived = _revived(kept, there.index(state_path), state_path) if state_path in there else ()
+    return Restored(made_at_s, tuple(targets.values()), kept, revived)
+
+
+def _revived(kept: Sequence[Path], state: int, state_path: Path) -> tuple[RevivedKey, ...] | None:
+    if not state_path.is_file():
+        return ()
+    try:
+        return revived_keys(kept[state], state_path)
+    except sqlite3.Error:
+        return None
 
 
 def _files(state_path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail
 from cluster.live_state import LiveState
@@ -70,3 +71,10 @@ def restore(
     console.print(f"restored {', '.join(path.name for path in restored.files)} as of {made}")
     for path in restored.kept:
         console.print(f"  what was there is {path}")
+    if restored.revived is None:
+        console.print("  which keys were revoked since cannot be read: look through `baryon keys list`")
+    for key in restored.revived or ():
+        console.print(
+            f"  good again, though ended since: the key {key.key_id} of {escape(key.tenant)};"
+            f" `baryon keys revoke {key.key_id}` ends it"
+        )

@@ -3,12 +3,17 @@
 import os
 import sqlite3
 import zipfile
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from deployments.gateway.tenants.api_key import fingerprint, new_api_key
 from deployments.gateway.usage_counts import Counts
+from deployments.key_changes import CreateKey, RevokeKey, RotateKey
+from deployments.key_store import KeyStore
+from deployments.revived_keys import RevivedKey
 from deployments.state_backup import BackupError, backup, restore
 from deployments.state_store import StateStore
 from deployments.usage_ledger import LEDGER, UsageLedger, UsageQuery, read_sums, total
@@ -135,3 +140,35 @@ def test_the_copy_is_a_database_of_its_own(folder: Path, tmp_path: Path) -> None
         (tmp_path / "copy.sqlite").write_bytes(archive.read(LEDGER))
     with sqlite3.connect(tmp_path / "copy.sqlite") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def key_of(store: KeyStore, tenant: str) -> str:
+    key_id, key = new_api_key()
+    store.carry_out(CreateKey(tenant, key_id, fingerprint(key.encode())), "me")
+    return key_id
+
+
+def test_keys_that_a_backup_makes_good_again_are_named(folder: Path) -> None:
+    state = folder / "state.sqlite"
+    with closing(KeyStore(state)) as store:
+        revoked, rotated, good = (key_of(store, tenant) for tenant in ("a", "b", "c"))
+        gone_before = key_of(store, "d")
+        store.carry_out(RevokeKey(gone_before), "me")
+        made = backup(state)
+        store.carry_out(RevokeKey(revoked), "me")
+        new_id, new = new_api_key()
+        store.carry_out(RotateKey(rotated, new_id, fingerprint(new.encode()), grace_s=60.0), "me")
+    restored = restore(made, state, overwrite=True)
+    assert restored.revived == (RevivedKey(revoked, "a"), RevivedKey(rotated, "b"))
+    with closing(KeyStore(state)) as store:
+        assert {key["id"] for key in store.keys() if key["revoked_at_s"] is None} == {revoked, rotated, good}
+
+
+def test_of_a_damaged_state_nobody_can_tell_which_keys_were_revoked(folder: Path) -> None:
+    state = folder / "state.sqlite"
+    made = backup(state)
+    for beside in ("-wal", "-shm"):
+        state.with_name(state.name + beside).unlink(missing_ok=True)
+    state.write_bytes(b"not a database at all" * 100)
+    assert restore(made, state, overwrite=True).revived is None
+    assert restore(made, folder / "elsewhere" / "state.sqlite", overwrite=False).revived == ()
