@@ -93,6 +93,7 @@ BAD_SCHEMAS: dict[str, Any] = {
     "a pattern of names": {"patternProperties": {"(a*)*": {}}},
     "repetition": {"type": "string", "maxLength": 10**9},
     "an enum": {"enum": list(range(2049))},
+    "properties": {"properties": {f"{n}": {} for n in range(1025)}},
     "size": {"description": "x" * 200_000},
 }
 GOOD_SCHEMAS: dict[str, Any] = {
@@ -102,6 +103,7 @@ GOOD_SCHEMAS: dict[str, Any] = {
     "a dangling reference": {"properties": {"x": {"$ref": "#/$defs/none"}}},
     "properties named like keywords": {"properties": {"$ref": {}, "pattern": {}, "enum": {}, "maxLength": {}}},
     "a pattern": {"pattern": "^[a-z]+$", "maxLength": 100},
+    "many properties": {"properties": {f"{n}": {"type": "string", "description": "x" * 50} for n in range(1024)}},
 }
 
 
