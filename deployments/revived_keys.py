@@ -20,9 +20,7 @@ def revived_keys(there: Path, restored: Path) -> tuple[RevivedKey, ...]:
         sqlite3.Error: one of them cannot be read.
     """
     ends_there, ends_restored = _ends(there), _ends(restored)
-    return tuple(
-        key for key, end_s in ends_there.items() if key in ends_restored and end_s < ends_restored[key]
-    )
+    return tuple(key for key, end_s in ends_there.items() if key in ends_restored and end_s < ends_restored[key])
 
 
 def _ends(state_path: Path) -> dict[RevivedKey, float]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from cluster.audited import actor
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail
 from cluster.live_state import LiveState
 from cluster.run_folder import default_run_folder
@@ -64,7 +65,9 @@ def restore(
     if state is None and running_cluster(folder) is not None:
         fail("the cluster is running and would not see it: `baryon down` first", BAD_INPUT)
     try:
-        restored = state_backup.restore(file.read_bytes(), state or folder.state_path, overwrite=overwrite)
+        restored = state_backup.restore(
+            file.read_bytes(), state or folder.state_path, overwrite=overwrite, actor=actor()
+        )
     except (BackupError, OSError) as error:
         fail(str(error) if isinstance(error, OSError) else f"{file}: {error}", FAILED)
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(restored.made_at_s))

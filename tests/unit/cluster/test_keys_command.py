@@ -205,3 +205,5 @@ def test_a_restored_backup_says_which_revoked_keys_are_good_again(tmp_path: Path
     done = baryon("restore", str(file), "--overwrite")
     assert done.exit_code == 0, done.output
     assert f"the key {made['id']} of acme; `baryon keys revoke {made['id']}` ends it" in done.output
+    (row, *_) = told("audit")
+    assert (row["actor"], row["action"], row["details"]) == (actor(), "state.restore", {"good_again": [made["id"]]})

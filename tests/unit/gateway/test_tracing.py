@@ -31,9 +31,7 @@ def receiver() -> Iterator[OtlpReceiver]:
         yield started
 
 
-def trace(
-    gateway: Stand, receiver: OtlpReceiver, sample: float = 1.0, *, follows_callers: bool = False
-) -> OtlpTracing:
+def trace(gateway: Stand, receiver: OtlpReceiver, sample: float = 1.0, *, follows_callers: bool = False) -> OtlpTracing:
     app = gateway.gateway.app
     tracing = OtlpTracing(
         app.routers.gateway_id, receiver.endpoint, sample, follows_callers=follows_callers, random=Random(1)
