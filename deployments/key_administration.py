@@ -14,7 +14,6 @@ from deployments.gateway.tenants.keyring import tenant_of_row
 from deployments.gateway.tenants.tenant import ANYONE, Tenant
 from deployments.key_changes import LIMITS, CreateKey, KeyChange, RevokeKey, RotateKey, SetLimits
 
-
 TENANT_NAME = re.compile(r"[\w.@-]{1,64}")
 
 

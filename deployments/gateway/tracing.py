@@ -55,7 +55,7 @@ class OtlpTracing:
         exporter: SpanExporter | None = None,
         random: Random | None = None,
     ) -> None:
-        self._sample, self._follows_callers, self._random = sample, follows_callers, random or Random()
+        self._sample, self._follows_callers, self._random = sample, follows_callers, random or Random()  # noqa: S311
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_INSTANCE_ID: gateway_id})
         self._provider = TracerProvider(ParentBased(TraceIdRatioBased(sample)), resource, shutdown_on_exit=False)
         self._processor = BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint))

@@ -32,7 +32,7 @@ def schema_problem(schema: Any) -> str | None:
 
 
 def is_worth_a_look(data: bytes) -> bool:
-    """Whether JSON text has a word in it that a schema could cost an engine something by, or room for many properties."""
+    """Whether JSON text has a word in it that a schema could cost an engine something by, or many properties."""
     return len(data) > SMALL_BYTES or any(word in data for word in WORTH_A_LOOK)
 
 

@@ -161,7 +161,8 @@ def test_keys_that_a_backup_makes_good_again_are_named(folder: Path) -> None:
     restored = restore(made, state, overwrite=True, actor="me")
     assert restored.revived == (RevivedKey(revoked, "a"), RevivedKey(rotated, "b"))
     with closing(KeyStore(state)) as store:
-        assert {key["id"] for key in store.keys() if key["revoked_at_s"] is None} == {revoked, rotated, good}
+        listed = store.keys()
+    assert {key["id"] for key in listed if key["revoked_at_s"] is None} == {revoked, rotated, good}
 
 
 def test_of_a_damaged_state_nobody_can_tell_which_keys_were_revoked(folder: Path) -> None:
