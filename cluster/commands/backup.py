@@ -79,5 +79,6 @@ def restore(
     for key in restored.revived or ():
         console.print(
             f"  good again, though ended since: the key {key.key_id} of {escape(key.tenant)};"
-            f" `baryon keys revoke {key.key_id}` ends it"
+            f" `baryon keys revoke {key.key_id}` ends it",
+            soft_wrap=True,
         )

@@ -17,7 +17,9 @@ gateways = st.integers(0, GATEWAYS - 1)
 
 
 class Lending(RuleBasedStateMachine):
-    """State stays, messages get lost, gateways are killed. No answer is longer than was expected."""
+    """State stays, messages get lost, gateways are killed. No answer is longer than was expected, and nobody turns to a
+    gateway that does not know him and cannot ask.
+    """
 
     charges = Bundle("charges")
 
@@ -33,6 +35,8 @@ class Lending(RuleBasedStateMachine):
 
     @rule(target=charges, gateway=gateways, tokens=st.integers(1, TOKENS))
     def enter(self, gateway: int, tokens: int) -> Charge | None:
+        if self.site.is_stranger(gateway):
+            return None
         charge = self.site.try_to_enter(gateway, tokens)
         if charge is not None:
             self.requests.add(self.site.now_s, 1)
