@@ -176,11 +176,16 @@ class ClientConnection(asyncio.Protocol):
         self._arm(self._settings.request_timeout_s)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """What it holds of its client goes at once, not when the garbage collector comes: the parser knows it, too."""
         self.closed = True
         self._connections.remove_closed(self)
         self._disarm()
-        if self._current is not None:
-            self._current.gone()
+        current, self._current = self._current, None
+        if current is not None:
+            current.gone()
+        self._queue.clear()
+        self._expect_message()
+        del self._parser
 
     def eof_received(self) -> bool:
         return False
