@@ -201,8 +201,7 @@ class ClientConnection(asyncio.Protocol):
         except GatewayError as error:
             self._refuse(error)
         except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            self._refuse(cause if isinstance(cause, GatewayError) else _malformed())
+            self._refuse(_raised_within(error))
         except httptools.HttpParserError:
             self._refuse(_malformed())
 
@@ -403,6 +402,11 @@ class ClientConnection(asyncio.Protocol):
 
 def headers_too_large() -> GatewayError:
     return GatewayError(431, "headers_too_large", "The request line and headers are too large.")
+
+
+def _raised_within(error: httptools.HttpParserCallbackError) -> GatewayError:
+    """No variable where it is caught: that would know it, as its traceback knows the variable."""
+    return error.__context__ if isinstance(error.__context__, GatewayError) else _malformed()
 
 
 def _malformed() -> GatewayError:
