@@ -20,7 +20,16 @@ from tests.unit.gateway.harness import STREAMING, OpenStand, Stand, get, post, u
 from tests.unit.gateway.recipes.stand import QUESTION
 from tests.unit.gateway.scripted_engine import Script, hang_up, stream, stream_then_die, stream_then_stall, unary
 
-HOLD_WHAT_CAME = (AnswerTap, Attempt, ClientConnection, ClientRequest, Inference, InferenceRequest, InnerReply, Response)
+HOLD_WHAT_CAME = (
+    AnswerTap,
+    Attempt,
+    ClientConnection,
+    ClientRequest,
+    Inference,
+    InferenceRequest,
+    InnerReply,
+    Response,
+)
 SAID = b'{"choices": [{"message": {"content": "So."}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}'
 WELL = unary(SAID)
 HALF = post(body={"model": "m", "prompt": "x" * 100_000})[:-50_000]
