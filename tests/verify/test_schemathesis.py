@@ -1,6 +1,6 @@
 """Requests that schemathesis makes of the OpenAPI document, valid and not: every answer is one that the document has.
 
-The gateway may grow by what it remembers (docs/design.md lists all of it with its bounds). The same cases once more
+The gateway may grow by what it remembers (docs/gateway_memory.md lists it with its bounds). The same cases once more
 bring nothing new to remember: what it grows by then would come of each request, or is a hole in the heap, of which
 Python's allocator takes whole MiB.
 
