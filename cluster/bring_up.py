@@ -125,7 +125,8 @@ def running_cluster(
 ) -> Iterator[RunRecord]:
     """Start everything, hand over once Serve has the whole configuration, and end everything on the way out."""
     on_event(Event("ray", "starting"))
-    head = start_ray_head(config.ray, folder.ray_folder)
+    ports = (config.gateway.port, config.gateway.admin_port, config.monitoring.port)
+    head = start_ray_head(config.ray, folder.ray_folder, ports)
     try:
         record = _record(config, head, config_path)
         folder.write(record)
@@ -220,9 +221,13 @@ def head_of(record: RunRecord) -> Member | None:
 
 
 def _drain(record: RunRecord, timeout_s: float) -> None:
+    """State goes last: gateways and replicas tell it what they did until their end."""
     api = ServeApi(record.dashboard_url)
     deadline_s = time.monotonic() + timeout_s
     try:
+        api.delete_all_but("state")
+        while api.applications().keys() - {"state"} and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
         api.delete_all()
         while api.applications() and time.monotonic() < deadline_s:
             time.sleep(POLL_S)

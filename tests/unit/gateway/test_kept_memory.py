@@ -1,4 +1,4 @@
-"""What clients send makes a gateway keep no more than each of its memories may hold: docs/gateway_memory.md has them."""
+"""What clients send makes a gateway keep no more than its memories may hold: docs/gateway_memory.md has them all."""
 
 import gc
 import tracemalloc
