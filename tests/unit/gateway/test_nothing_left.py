@@ -51,50 +51,54 @@ ASKED: dict[str, tuple[Script, bytes]] = {
 }
 
 
+def there_are() -> list[object]:
+    return [one for one in gc.get_objects() if type(one) in HOLD_WHAT_CAME]
+
+
 @pytest.fixture
-def without_collector() -> Iterator[None]:
+def before() -> Iterator[list[object]]:
+    """What other tests have left. The collector is off from then on."""
     gc.collect()
     gc.disable()
-    yield
+    yield there_are()
     gc.enable()
 
 
-async def left(gateway: Stand) -> Counter[str]:
+async def left(gateway: Stand, before: list[object]) -> Counter[str]:
     """By kind, once all connections of clients are closed."""
     gateway.leave()
     await until(lambda: not gateway.gateway._connections and not gateway.gateway.app.in_flight())
     for _ in range(10):
         await asyncio.sleep(0)
-    kept = [*HOLD_WHAT_CAME, EngineConnection]
-    idle = {id(one) for idle in gateway.gateway.app._pool._idle.values() for one in idle}
-    return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in kept and id(one) not in idle)
+    idle = [one for idle in gateway.gateway.app._pool._idle.values() for one in idle]
+    known = {id(one) for one in (*before, *idle)}
+    return Counter(type(one).__name__ for one in there_are() if id(one) not in known)
 
 
-@pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("what", list(ASKED))
-async def test_nothing_of_a_request_is_left(start_engine: StartEngine, open_stand: OpenStand, what: str) -> None:
+async def test_nothing_of_a_request_is_left(
+    start_engine: StartEngine, open_stand: OpenStand, before: list[object], what: str
+) -> None:
     script, asked = ASKED[what]
     gateway = await open_stand(await start_engine(script), settings=GatewaySettings(max_body_bytes=150_000))
     assert (await gateway.ask(asked)).status
-    assert await left(gateway) == {}
+    assert await left(gateway, before) == {}
 
 
-@pytest.mark.usefixtures("without_collector")
-async def test_nothing_is_left_of_a_body_whose_client_leaves(open_stand: OpenStand) -> None:
+async def test_nothing_is_left_of_a_body_whose_client_leaves(open_stand: OpenStand, before: list[object]) -> None:
     gateway = await open_stand()
     client = await gateway.client()
     client.send(HALF)
     await until(lambda: any(connection._body_bytes for connection in gateway.gateway._connections))  # type: ignore[attr-defined]
-    assert await left(gateway) == {}
+    assert await left(gateway, before) == {}
 
 
-@pytest.mark.usefixtures("without_collector")
 async def test_nothing_is_left_of_a_stream_whose_client_leaves(
-    start_engine: StartEngine, open_stand: OpenStand
+    start_engine: StartEngine, open_stand: OpenStand, before: list[object]
 ) -> None:
     gateway = await open_stand(await start_engine(stream_then_stall(b"data: 1\n\n")))
     client = await gateway.client()
     client.send(post(body=STREAMING))
     await client.head()
     await client.chunk()
-    assert await left(gateway) == {}
+    assert await left(gateway, before) == {}
