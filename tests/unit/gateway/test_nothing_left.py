@@ -21,13 +21,7 @@ from tests.unit.gateway.recipes.stand import QUESTION
 from tests.unit.gateway.scripted_engine import Script, hang_up, stream, stream_then_die, stream_then_stall, unary
 
 HOLD_WHAT_CAME = (
-    AnswerTap,
-    Attempt,
-    ClientConnection,
-    ClientRequest,
-    Inference,
-    InferenceRequest,
-    InnerReply,
+    *(AnswerTap, Attempt, ClientConnection, ClientRequest, EngineConnection, Inference, InferenceRequest, InnerReply),
     Response,
 )
 SAID = b'{"choices": [{"message": {"content": "So."}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}'
