@@ -1,6 +1,6 @@
 """What a request brought is let go as it ends, however it ends: bodies of many MiB wait for no garbage collector."""
 
-import asyncio
+import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterator
@@ -62,8 +62,13 @@ async def left(gateway: Stand, before: list[object]) -> Counter[str]:
     """By kind, once all connections of clients are closed."""
     gateway.leave()
     await until(lambda: not gateway.gateway._connections and not gateway.gateway.app.in_flight())
-    for _ in range(10):
-        await asyncio.sleep(0)
+    with contextlib.suppress(TimeoutError):
+        await until(lambda: not still_left(gateway, before))
+    return still_left(gateway, before)
+
+
+def still_left(gateway: Stand, before: list[object]) -> Counter[str]:
+    """Connections to engines that wait for their next request are no rest."""
     idle = [one for idle in gateway.gateway.app._pool._idle.values() for one in idle]
     known = {id(one) for one in (*before, *idle)}
     return Counter(type(one).__name__ for one in there_are() if id(one) not in known)
