@@ -17,7 +17,14 @@ from typing import cast
 import httptools
 
 from deployments.gateway.client_connections import ClientConnections
-from deployments.gateway.errors import GatewayError, body_too_large, internal_error, request_timeout
+from deployments.gateway.errors import (
+    GatewayError,
+    body_too_large,
+    headers_too_large,
+    internal_error,
+    malformed_http,
+    request_timeout,
+)
 from deployments.gateway.recipient import Header, Headers
 from deployments.gateway.settings import GatewaySettings
 
@@ -204,7 +211,7 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:
             self._refuse(_raised_within(error))
         except httptools.HttpParserError:
-            self._refuse(_malformed())
+            self._refuse(malformed_http())
 
     def on_message_begin(self) -> None:
         self._in_message = True
@@ -241,7 +248,7 @@ class ClientConnection(asyncio.Protocol):
         self._head_is_complete = True
         version = self._parser.get_http_version()
         if version not in HTTP_VERSIONS:
-            raise _malformed()
+            raise malformed_http()
         is_http_1_1 = version == "1.1"
         host = self._headers.get(b"host")
         if host is None and is_http_1_1:
@@ -250,7 +257,7 @@ class ClientConnection(asyncio.Protocol):
             raise GatewayError(400, "malformed_host", "The Host header is not a host.")
         coding = self._headers.get(b"transfer-encoding")
         if coding is not None and not (is_http_1_1 and coding.lower() == b"chunked"):
-            raise _malformed()
+            raise malformed_http()
         if self._parser.should_upgrade():
             raise GatewayError(400, "upgrade_refused", "Protocol upgrades are not supported.")
         length = self._headers.get(b"content-length", b"0")
@@ -408,14 +415,6 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
 
-def headers_too_large() -> GatewayError:
-    return GatewayError(431, "headers_too_large", "The request line and headers are too large.")
-
-
 def _raised_within(error: httptools.HttpParserCallbackError) -> GatewayError:
     """No variable where it is caught: that would know it, as its traceback knows the variable."""
-    return error.__context__ if isinstance(error.__context__, GatewayError) else _malformed()
-
-
-def _malformed() -> GatewayError:
-    return GatewayError(400, "malformed_http", "The request is not valid HTTP/1.1.")
+    return error.__context__ if isinstance(error.__context__, GatewayError) else malformed_http()
