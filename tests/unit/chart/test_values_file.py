@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.chart_files import FREE, FREE_OR_NULL, chart_files
+from scripts.chart_files import FREE, chart_files
 from tests.unit.chart.helm import CHART, Document, HelmRefused, binaries, rendered
 from tests.unit.chart.test_serve_document import merged
 
 TEXT = (CHART / "values.yaml").read_text()
 LINES = TEXT.splitlines()
-WHOLE = FREE | FREE_OR_NULL | {"models", "nodeSelector", "engineGroups"}
+WHOLE = FREE | {"models", "engineGroups"}
 LIKE_NVIDIA = {"nvidia-h100", "nvidia-h200", "nvidia-a100", "nvidia-l4"}
 GPU_GROUP: Document = {"g": {"gpus": 1, "minReplicas": 1}}
 EVERYTHING_IN_USE: Document = {
@@ -39,7 +39,29 @@ OTHER_VALUES: dict[str, Any] = {
     "gateway.service.type": "NodePort",
     "gateway.podDisruptionBudget.enabled": False,
     "gateway.podDisruptionBudget.minAvailable": 0,
-    "gateway.maxReplicas": 9,
+    "groupDefaults.livenessProbe": {"periodSeconds": 1},
+    "groupDefaults.readinessProbe": {"periodSeconds": 1},
+    "groupDefaults.tolerations": [{"key": "x"}],
+    "gateway.tolerations": [{"key": "x"}],
+    "gateway.topologySpreadConstraints": [{"maxSkew": 2}],
+    "groupDefaults.topologySpreadConstraints": [{"maxSkew": 2}],
+    "state.tolerations": [{"key": "x"}],
+    "head.tolerations": [{"key": "x"}],
+    "modelCache.warmUp.tolerations": [{"key": "x"}],
+    "ingress.tls": [{"secretName": "x"}],
+    "networkPolicy.gatewayFrom": [{"podSelector": {}}],
+    "networkPolicy.monitoringFrom": [{"podSelector": {}}],
+    "networkPolicy.extraEgress": [{"to": []}],
+    "networkPolicy.blockedCidrs": ["10.0.0.0/8"],
+    "networkPolicy.apiServerCidr": "10.0.0.0/8",
+    "podSecurityContext": {"runAsUser": 20000},
+    "securityContext": {"privileged": False},
+    "gpuProfiles.nvidia.resourceName": "amd.com/gpu",
+    "groupDefaults.shmSize": "2Gi",
+    "state.persistence.size": "6Gi",
+    "modelCache.claim.size": "6Gi",
+    "modelCache.claim.accessModes": ["ReadWriteOnce"],
+    "modelCache.sizeLimit": "6Gi",
     "gateway.service.loadBalancerSourceRanges": ["10.0.0.0/8"],
     "gateway.settings": {"max_n": 3},
     "autoscaler.upscalingMode": "Aggressive",
@@ -111,7 +133,7 @@ def another(path: str, value: Any) -> Any:
     if isinstance(value, int):
         return value + 10
     if isinstance(value, list):
-        return ["b.example"] if path.endswith(("osts", "ostnames", "Cidrs", "Modes")) else [{"name": "x"}]
+        return ["b.example"] if path.endswith(("osts", "ostnames")) else [{"name": "x"}]
     if isinstance(value, dict) or value is None:
         return {**(value or {}), "limits": {"cpu": "3", "memory": "9Gi"}} if path.endswith("resources") else {"x": "y"}
     return "x"
