@@ -78,11 +78,11 @@
 {{- fail "\n\ngateway.podDisruptionBudget.minAvailable is less than gateway.replicas, or no node could ever be emptied." -}}
 {{- end -}}
 {{- end -}}
-{{- $ports := list (int $gateway.port) (int $gateway.adminPort) (int .Values.monitoring.port) 6379 8265 8080 10001 52365 -}}
+{{- $ports := list (int $gateway.port) (int $gateway.adminPort) (int .Values.monitoring.port) 6379 8265 8080 10001 44217 44227 52365 -}}
 {{- range $port := list (int $gateway.port) (int $gateway.adminPort) (int .Values.monitoring.port) -}}
 {{- $times := 0 -}}
 {{- range $ports }}{{ if eq . $port }}{{ $times = add $times 1 }}{{ end }}{{ end -}}
-{{- if and $port (gt (int $times) 1) }}{{ fail (printf "\n\nPort %d is used twice: gateway.port, gateway.adminPort, monitoring.port and Ray's own 6379, 8265, 8080, 10001, 52365 differ." $port) }}{{ end -}}
+{{- if and $port (gt (int $times) 1) }}{{ fail (printf "\n\nPort %d is used twice: gateway.port, gateway.adminPort, monitoring.port and Ray's own 6379, 8265, 8080, 10001, 44217, 44227, 52365 differ." $port) }}{{ end -}}
 {{- end -}}
 {{- with $gateway.service -}}
 {{- if and .loadBalancerSourceRanges (ne .type "LoadBalancer") }}{{ fail "\n\ngateway.service.loadBalancerSourceRanges is for the type LoadBalancer; networkPolicy.gatewayFrom says it for others." }}{{ end -}}
