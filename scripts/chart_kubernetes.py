@@ -1,6 +1,7 @@
 """Schemas of the chart's values that Kubernetes defines, so that a typo in them is refused too.
 
-Those of pods are of KubeRay's own CRD: what it does not know, the API server drops without a word. `affinity` stays free.
+Those of pods are of KubeRay's own CRD: what it does not know, the API server drops without a word.
+`affinity` stays free.
 """
 
 import json
@@ -23,7 +24,10 @@ Schema = dict[str, Any]
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "object", "additionalProperties": STRING}
 CIDR: Schema = {"type": "string", "pattern": r"^([0-9]{1,3}\.){3}[0-9]{1,3}/[0-9]{1,2}$"}
-HOST: Schema = {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"}
+HOST: Schema = {
+    "type": "string",
+    "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+}
 
 
 def of_kubernetes() -> dict[str, Schema]:
@@ -35,7 +39,7 @@ def of_kubernetes() -> dict[str, Schema]:
         **{name: _kept(pod[theirs]) for name, theirs in OF_PODS.items()},
         **{name: _kept(container[name]) for name in OF_CONTAINERS},
         **dict.fromkeys(("labels", "annotations", "podLabels", "podAnnotations", "nodeSelector"), STRINGS),
-        **dict.fromkeys(("size", "sizeLimit", "shmSize"), {"type": "string", "pattern": quantity}),
+        **{name: {"type": "string", "pattern": quantity} for name in ("size", "sizeLimit", "shmSize")},
         "accessModes": _list({"enum": ["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany"]}, least=1),
         "hosts": _list(HOST),
         "hostnames": _list(HOST),

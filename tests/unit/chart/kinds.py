@@ -1,6 +1,6 @@
-"""Whether an API server takes an object: Kubernetes' own kinds by version, and kinds of two operators by what is made of their CRDs.
+"""Whether an API server takes an object: Kubernetes' own kinds by version, two operators' by what is made of their CRDs.
 
-The operators' packages have both types, by which a key that is not there is seen, and the CRDs' patterns, lengths and choices.
+Packages of the operators' have types, by which a key that is not there is seen, and the CRDs' patterns and choices.
 
 Checked with what scripts/chart_tools.sh fetches into .tools; a test without it is skipped.
 """

@@ -16,7 +16,13 @@ Document = dict[str, Any]
 
 def broken_rules(service: Document) -> list[str]:
     cluster = service["spec"]["rayClusterConfig"]
-    found = [*_name(service), *_upgrade(service["spec"]), *_authentication(cluster), *_groups(cluster), *_redis(service)]
+    found = [
+        *_name(service),
+        *_upgrade(service["spec"]),
+        *_authentication(cluster),
+        *_groups(cluster),
+        *_redis(service),
+    ]
     return [*found, *_head(cluster), *_of_gates(cluster)]
 
 

@@ -22,7 +22,12 @@ pytestmark = pytest.mark.slow
 
 def all_objects() -> list[Document]:
     """Of every preset and with everything on; pods as such too."""
-    releases = [rendered(), rendered(EVERYTHING), rendered(INCREMENTAL), *(rendered(presets=(preset,)) for preset in PRESETS)]
+    releases = [
+        rendered(),
+        rendered(EVERYTHING),
+        rendered(INCREMENTAL),
+        *(rendered(presets=(preset,)) for preset in PRESETS),
+    ]
     pods = [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": group["template"]["spec"]}
         for release in releases

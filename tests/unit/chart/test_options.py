@@ -112,7 +112,7 @@ def test_kueue_finds_an_elastic_release_of_one_cluster() -> None:
 
 
 def test_in_an_incremental_upgrade_gateways_alone_are_ever_ready() -> None:
-    """KubeRay's Gateway leads to its own services, which have every ready worker behind them, at the port of the head's name."""
+    """KubeRay's Gateway leads to services with every ready worker behind them, at the head's port named `serve`."""
     made = groups(rendered({**INCREMENTAL, "gateway": {"port": 8123}}))
     probes = {name: container(group)["readinessProbe"]["httpGet"] for name, group in made.items() if name != "head"}
     assert {"name": "serve", "containerPort": 8123} in container(made["head"])["ports"]

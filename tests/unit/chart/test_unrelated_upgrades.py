@@ -87,7 +87,9 @@ def test_what_pods_are_made_of_builds_one(change: str, cluster: Document) -> Non
 
 
 @pytest.mark.parametrize("binary", binaries(), ids=lambda path: path.name)
-@pytest.mark.parametrize("how", [(), ("--is-upgrade",), ("--kube-version", "1.31.0"), ("--namespace", "other")], ids=str)
+@pytest.mark.parametrize(
+    "how", [(), ("--is-upgrade",), ("--kube-version", "1.31.0"), ("--namespace", "other")], ids=str
+)
 def test_neither_does_another_helm_nor_another_day_of_the_cluster(
     binary: Path, how: tuple[str, ...], cluster: Document
 ) -> None:
@@ -115,6 +117,8 @@ def test_no_template_asks_for_the_time_or_for_chance_but_the_secrets() -> None:
     found = {
         path.name
         for path in (CHART / "templates").iterdir()
-        if re.search(r"\b(now|date|rand\w*|uuidv4|gen\w+|shuffle|htpasswd|derivePassword|lookup|Revision)\b", path.read_text())
+        if re.search(
+            r"\b(now|date|rand\w*|uuidv4|gen\w+|shuffle|htpasswd|derivePassword|lookup|Revision)\b", path.read_text()
+        )
     }
     assert found == {"secret.yaml"}
