@@ -1,4 +1,4 @@
-"""Whether an API server takes an object: Kubernetes' own kinds by version, two operators' by what is made of their CRDs.
+"""Whether an API server takes an object: Kubernetes' own kinds by version, two operators' by what their CRDs say.
 
 Packages of the operators' have types, by which a key that is not there is seen, and the CRDs' patterns and choices.
 

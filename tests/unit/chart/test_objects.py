@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from tests.unit.chart.everything import EVERYTHING
@@ -39,6 +40,11 @@ def test_with_everything_on_it_is_valid(binary: Path) -> None:
     }
     assert len([o for o in objects if o["kind"] == "ConfigMap"]) == 6
     assert one(objects, "ConfigMap", "demo-more")
+
+
+def test_it_needs_no_other_chart() -> None:
+    assert "dependencies" not in yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert not (CHART / "charts").exists()
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -70,6 +70,15 @@ def test_a_release_lives_and_ends(api: ApiServer, run: Run) -> None:
     assert api.names("persistentvolumeclaims") == ["demo-state"]
 
 
+def test_another_install_of_the_name_takes_up_what_an_uninstall_left(api: ApiServer, run: Run) -> None:
+    run("install", "demo", str(CHART), "--disable-openapi-validation")
+    token, key = api.objects[TOKEN]["data"], api.objects[KEYS]["data"]
+    run("uninstall", "demo")
+    run("install", "demo", str(CHART), "--disable-openapi-validation")
+    assert (api.objects[TOKEN]["data"], api.objects[KEYS]["data"]) == (token, key)
+    assert api.names("persistentvolumeclaims") == ["demo-state"]
+
+
 def test_a_typo_fails_before_anything_is_created(api: ApiServer, run: Run) -> None:
     with pytest.raises(HelmRefused, match="Is replicas meant"):
         run("install", "demo", str(CHART), "--disable-openapi-validation", "--set", "gateway.replicaz=2")
