@@ -220,9 +220,13 @@ def head_of(record: RunRecord) -> Member | None:
 
 
 def _drain(record: RunRecord, timeout_s: float) -> None:
+    """State goes last: gateways and replicas tell it what they did until their end."""
     api = ServeApi(record.dashboard_url)
     deadline_s = time.monotonic() + timeout_s
     try:
+        api.delete_all_but("state")
+        while api.applications().keys() - {"state"} and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
         api.delete_all()
         while api.applications() and time.monotonic() < deadline_s:
             time.sleep(POLL_S)

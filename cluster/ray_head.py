@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
 }
 
@@ -50,6 +51,7 @@ def start_ray_head(config: RayConfig, folder: Path) -> RayHead:
     argv = [ray_executable(), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"]
     argv += ["--include-dashboard=true", f"--dashboard-host={config.dashboard_host}"]
     argv += [f"--dashboard-port={config.dashboard_port}", f"--temp-dir={folder}"]
+    argv += ["--min-worker-port=0", "--max-worker-port=0"]
     argv += ["--disable-usage-stats", f"--object-store-memory={OBJECT_STORE_BYTES}"]
     argv += [f"--num-cpus={config.num_cpus}"] if config.num_cpus is not None else []
     argv += [f"--num-gpus={config.num_gpus}"] if config.num_gpus is not None else []

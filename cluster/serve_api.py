@@ -32,6 +32,18 @@ class ServeApi:
         applications: dict[str, Any] = self._call("GET").json().get("applications", {})
         return applications
 
+    def delete_all_but(self, name: str) -> None:
+        """Ask every other application to drain and end; that one goes on as it is, if it is there."""
+        told: dict[str, Any] = self._call("GET").json()
+        kept = [config for app in told["applications"].values() if (config := app["deployed_app_config"])]
+        self.deploy(
+            {
+                "proxy_location": told["proxy_location"],
+                "http_options": told["http_options"],
+                "applications": [config for config in kept if config["name"] == name],
+            }
+        )
+
     def delete_all(self) -> None:
         """Ask every application to drain and end."""
         self._call("DELETE")

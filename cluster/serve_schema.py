@@ -16,6 +16,8 @@ SMALL_CPUS = 0.05
 MAX_ONGOING_REQUESTS = 100_000
 HEALTH_CHECK_PERIOD_S = 1.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
+IS_IDLE_AGAIN_AFTER_S = 0.2
+STATE_STOPS_WITHIN_S = 2.0
 GATEWAY_DRAIN_S = 145.0
 STOP_MARGIN_S = 20.0
 GATEWAY_NODE = "baryon_gateway"
@@ -89,6 +91,8 @@ def _state(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 "ray_actor_options": _small(where, STATE_NODE),
                 "health_check_period_s": HEALTH_CHECK_PERIOD_S,
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+                "graceful_shutdown_wait_loop_s": IS_IDLE_AGAIN_AFTER_S,
+                "graceful_shutdown_timeout_s": STATE_STOPS_WITHIN_S,
                 "user_config": {
                     "models": [_card(model, where) for model in config.models],
                     "gateway": without_secrets(config.gateway.model_dump(mode="json")),
@@ -156,6 +160,7 @@ def _gateway(config: BaryonConfig, where: Surroundings) -> dict[str, Any]:
                 **({"max_replicas_per_node": 1} if where.own_nodes else {}),
                 "health_check_period_s": HEALTH_CHECK_PERIOD_S,
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+                "graceful_shutdown_wait_loop_s": IS_IDLE_AGAIN_AFTER_S,
                 "graceful_shutdown_timeout_s": GATEWAY_DRAIN_S,
                 "max_surge_percent": 100,
                 "user_config": {
@@ -186,6 +191,7 @@ def _model(model: ModelConfig, tracing: TracingConfig | None, where: Surrounding
                 "max_ongoing_requests": MAX_ONGOING_REQUESTS,
                 "health_check_period_s": HEALTH_CHECK_PERIOD_S,
                 "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+                "graceful_shutdown_wait_loop_s": IS_IDLE_AGAIN_AFTER_S,
                 "graceful_shutdown_timeout_s": model.drain_timeout_s + STOP_MARGIN_S,
                 "max_surge_percent": 100,
                 "request_router_config": {"request_router_class": ROUTER_PATH},

@@ -100,6 +100,8 @@ def serve_defaults() -> dict[str, Any]:
         "health_check_period_s": serve_schema.HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": serve_schema.HEALTH_CHECK_TIMEOUT_S,
         "gateway_drain_s": serve_schema.GATEWAY_DRAIN_S,
+        "is_idle_again_after_s": serve_schema.IS_IDLE_AGAIN_AFTER_S,
+        "state_stops_within_s": serve_schema.STATE_STOPS_WITHIN_S,
         "stop_margin_s": serve_schema.STOP_MARGIN_S,
         "group_share": serve_schema.GROUP_SHARE,
         "group_prefix": serve_schema.group_resource(""),

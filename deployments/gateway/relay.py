@@ -8,7 +8,7 @@ from urllib.parse import quote
 import orjson
 
 from deployments.gateway.answer import Answer
-from deployments.gateway.answer_tap import AnswerTap
+from deployments.gateway.answer_tap import DONE, AnswerTap
 from deployments.gateway.errors import (
     GatewayError,
     at_replicas_capacity,
@@ -55,6 +55,7 @@ class Relay:
         self._status = 0
         self._engines_headers: Headers = []
         self._error_body = b""
+        self._last_events = b""
         self._is_event_stream = False
         self._last_byte_s = 0.0
         self.outcome: asyncio.Future[Outcome] = self._loop.create_future()
@@ -87,6 +88,7 @@ class Relay:
         if self._is_event_stream:
             body = self._tap.event_data(body)
             if body:
+                self._last_events = body
                 self._note_gap_ms((now_s - before_s) * 1000)
         else:
             self._tap.whole_data(body)
@@ -151,8 +153,9 @@ class Relay:
         self._settle("broken")
 
     def _client_gone(self) -> None:
+        """Many leave with a stream's last word and do not wait for the end of its body: they have got it all."""
         self._connection.abort()
-        self._settle("client_gone")
+        self._settle("completed" if DONE in self._last_events else "client_gone")
 
     def _look_again_in(self, left_s: float) -> None:
         """Never so late that a stream which starts and stalls meanwhile is noticed after its time."""

@@ -131,6 +131,10 @@ class ClusterProcess:
         tree = self.tree()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(120)
+        return self.left_of(tree)
+
+    def left_of(self, tree: list[Member]) -> list[Member]:
+        """What is still there ten seconds from now."""
         deadline_s = time.monotonic() + 10
         while any(map(is_alive, tree)) and time.monotonic() < deadline_s:
             time.sleep(0.1)

@@ -64,6 +64,8 @@ deployments:
     ray_actor_options: {{ toJson (dict "num_cpus" 0 "resources" (dict $serve.state_node 1)) }}
     health_check_period_s: {{ $serve.health_check_period_s }}
     health_check_timeout_s: {{ $serve.health_check_timeout_s }}
+    graceful_shutdown_wait_loop_s: {{ $serve.is_idle_again_after_s }}
+    graceful_shutdown_timeout_s: {{ $serve.state_stops_within_s }}
     user_config:
       models: {{ toJson $cards }}
       gateway: {{ toJson (index (fromJson (include "baryon.withoutSecrets" (dict "it" .gateway))) "it") }}
@@ -111,6 +113,7 @@ deployments:
     max_replicas_per_node: 1
     health_check_period_s: {{ $serve.health_check_period_s }}
     health_check_timeout_s: {{ $serve.health_check_timeout_s }}
+    graceful_shutdown_wait_loop_s: {{ $serve.is_idle_again_after_s }}
     graceful_shutdown_timeout_s: {{ $serve.gateway_drain_s }}
     max_surge_percent: 100
     user_config:
@@ -147,6 +150,7 @@ deployments:
     max_ongoing_requests: {{ int $serve.max_ongoing_requests }}
     health_check_period_s: {{ $serve.health_check_period_s }}
     health_check_timeout_s: {{ $serve.health_check_timeout_s }}
+    graceful_shutdown_wait_loop_s: {{ $serve.is_idle_again_after_s }}
     graceful_shutdown_timeout_s: {{ addf $model.drain_timeout_s $serve.stop_margin_s }}
     max_surge_percent: 100
     request_router_config: {{ toJson (dict "request_router_class" $serve.router) }}

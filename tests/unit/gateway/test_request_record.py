@@ -127,6 +127,21 @@ async def test_a_client_that_leaves(start_engine: StartEngine, open_stand: OpenS
     assert record.status == (0 if script is never_answer else 200)
 
 
+async def test_a_client_that_leaves_with_the_last_word_has_got_it_all(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    gateway = await open_stand(await start_engine(stream_then_stall(*STREAMED)))
+    records = watched(gateway)
+    client = await gateway.client()
+    client.send(post(body=STREAMING))
+    await client.head()
+    while not (await client.chunk()).endswith(DONE):
+        pass
+    client.leave()
+    record = await the_record(gateway, records)
+    assert (record.outcome, record.slo_met, record.output_tokens) == ("completed", True, 3)
+
+
 async def test_what_is_no_inference_leaves_none(open_stand: OpenStand) -> None:
     gateway = await open_stand()
     records = watched(gateway)
