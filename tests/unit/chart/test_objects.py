@@ -126,6 +126,18 @@ def test_a_group_may_begin_at_zero() -> None:
     assert groups(rendered({"engineGroups": {"cpu": {"minReplicas": 0}}}))["cpu"]["minReplicas"] == 0
 
 
+def test_with_high_availability_no_two_of_a_kind_are_on_one_node_only() -> None:
+    made = groups(rendered(presets=("ha",)))
+    for name, component, least in (("gateway", "gateway", 3), ("cpu", "engine", 2)):
+        assert made[name]["minReplicas"] >= least
+        (spread,) = made[name]["template"]["spec"]["topologySpreadConstraints"]
+        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+        assert spread["minDomains"] >= 2, "with one node alone Kubernetes takes any number for spread"
+        found_by = spread["labelSelector"]["matchLabels"]
+        assert found_by == {"app.kubernetes.io/component": component}
+        assert found_by.items() <= made[name]["template"]["metadata"]["labels"].items()
+
+
 def test_state_is_on_a_volume_that_uninstall_keeps() -> None:
     objects = rendered()
     claim = one(objects, "PersistentVolumeClaim")
