@@ -38,6 +38,7 @@ PARTICULAR: dict[str, Any] = {
     "gateway.service.port": {**PORT, "minimum": 1},
     "gateway.adminPort": PORT,
     "monitoring.port": PORT,
+    "monitoring.podMonitor.interval": {"type": "string", "pattern": "^([0-9]+(ms|[smhdwy]))+$"},
     "gateway.service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "image.repository": {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?$"},

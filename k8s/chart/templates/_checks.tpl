@@ -87,6 +87,7 @@
 {{- with $gateway.service -}}
 {{- if and .loadBalancerSourceRanges (ne .type "LoadBalancer") }}{{ fail "\n\ngateway.service.loadBalancerSourceRanges is for the type LoadBalancer; networkPolicy.gatewayFrom says it for others." }}{{ end -}}
 {{- end -}}
+{{- if regexMatch "^([0-4]s|[0-9]{1,3}ms)$" .Values.monitoring.podMonitor.interval }}{{ fail "\n\nmonitoring.podMonitor.interval is 5s at least, as long as a scrape may take." }}{{ end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}{{ fail "\n\ningress.hosts is missing, like [llm.example.com]." }}{{ end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}{{ fail "\n\nhttpRoute.parentRefs is missing, like [{name: GATEWAY}]." }}{{ end -}}
 {{- end -}}

@@ -77,6 +77,19 @@ def test_ray_derives_what_each_pod_has() -> None:
     assert (types["h100"]["min_workers"], types["h100"]["max_workers"]) == (1, 2)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_ray_derives_the_same_as_kubernetes_of_every_group(preset: str) -> None:
+    objects = rendered(presets=(preset,))
+    cluster = one(objects, "RayService")["spec"]["rayClusterConfig"]
+    custom_resource = {"metadata": {"name": "c", "namespace": "n"}, "spec": cluster}
+    types = _derive_autoscaling_config_from_ray_cr(custom_resource)["available_node_types"]
+    for name, group in groups(objects).items():
+        limits = container(group)["resources"]["limits"]
+        derived = types["headgroup" if name == "head" else name]["resources"]
+        assert str(derived["CPU"]) == group["resources"].get("CPU", limits["cpu"])
+        assert derived.get("GPU", 0) == limits.get("nvidia.com/gpu", 0)
+
+
 def test_recipes_of_a_config_map_are_where_gateways_look_for_them() -> None:
     made = rendered({"gateway": {"recipes": {"existingConfigMap": "mine"}}})
     pod = groups(made)["gateway"]["template"]["spec"]

@@ -93,6 +93,8 @@ REFUSED: list[tuple[Document, str]] = [
     ({"networkPolicy": {"apiServerPorts": []}}, "apiServerPorts"),
     ({"networkPolicy": {"blockedCidrs": ["metadata"]}}, "blockedCidrs"),
     ({"gateway": {"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}}, "is for the type LoadBalancer"),
+    ({"monitoring": {"podMonitor": {"interval": "often"}}}, "interval"),
+    ({"monitoring": {"podMonitor": {"interval": "4s"}}}, "monitoring.podMonitor.interval is 5s at least"),
     ({"image": {"tag": "a b"}}, "tag"),
     ({"ingress": {"enabled": True, "hosts": ["LLM.example.com/x"]}}, "hosts"),
     ({"annotations": {"a": True}}, "annotations"),

@@ -30,6 +30,7 @@ EVERYTHING_IN_USE: Document = {
 OTHER_VALUES: dict[str, Any] = {
     "image.digest": "sha256:" + "a" * 64,
     "image.pullPolicy": "Always",
+    "monitoring.podMonitor.interval": "30s",
     "rayVersion": "2.61.0",
     "models": [],
     "tracing": {"endpoint": "http://c:4318"},
