@@ -18,9 +18,7 @@ WARM_S, PATIENCE_S = 75.0, 120.0
 CLIENTS = 50
 DESK, PHONE = (1680, 1050), (390, 844)
 MODELS = ("llama-3.1-70b-instruct", "llama-3.1-70b-instruct", "qwen3-32b")
-CENTRED = "{block: 'center', behavior: 'instant'}"
 LONG_AGO = "Once there was a gluon that bound three quarks. "
-REVIEW = "The room was clean. The staff were lovely, and breakfast was the best I had in years. The lift was slow."
 
 
 async def talk(site: Live, number: int) -> None:
@@ -47,17 +45,6 @@ async def chat(page: Page) -> None:
     await page.until("document.querySelector('.turn.assistant .note a') !== null", PATIENCE_S)
 
 
-async def recipe(page: Page) -> None:
-    await page.until("document.querySelectorAll('#recipe-name option').length >= 7")
-    choose = "Object.assign(document.querySelector('#recipe-name'), {value: 'sentiment'})"
-    await page.value(f"{choose}.dispatchEvent(new Event('change'))")
-    await page.click("#recipe-input-text")
-    await page.type(REVIEW)
-    await page.value("document.querySelector('#recipe-why').click()")
-    await page.value("document.querySelector('#recipe-run').click()")
-    await page.until("document.querySelectorAll('.chances li').length === 3", PATIENCE_S)
-
-
 async def slowest(site: Live) -> str:
     async with httpx.AsyncClient(base_url=site.url) as client:
         rows = (await client.get("/admin/requests?limit=200&outcome=completed")).json()["requests"]
@@ -70,11 +57,8 @@ async def pictures(site: Live, folder: Path) -> None:
         await page.open(site.url)
         await asyncio.sleep(WARM_S)
         await chat(page)
-        await recipe(page)
         await page.value("scrollTo(0, 0)")
         await page.screenshot(folder / "console.png")
-        await page.value(f"document.querySelector('section.recipe').scrollIntoView({CENTRED})")
-        await page.screenshot(folder / "console_recipe.png")
         await page.look(*DESK, "dark")
         await page.value(f"location.hash = '#request={await slowest(site)}'")
         await page.until("document.querySelector('#receipt .stages') !== null")

@@ -160,6 +160,7 @@ async def test_a_recipe_is_tried_and_what_speaks_for_its_answer_is_highlighted(s
         said = await page.value("document.querySelector('#recipe-answer .said').innerText")
         assert said == "The room was clean. The <b>staff</b> were lovely. The lift was slow."
         assert await page.value("document.querySelectorAll('#recipe-answer mark').length") >= 1
+        assert "sentiment" in await page.until("document.querySelector('#requests .recipe-of')?.innerText")
         await page.click("#recipe-answer .note a")
         assert "anyone" in await page.until("document.querySelector('#receipt dl')?.innerText")
 

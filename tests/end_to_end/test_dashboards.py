@@ -16,7 +16,7 @@ from monitoring import metrics
 from tests.contract.panels import what_is_missing
 from tests.contract.prometheus import Prometheus, needs_prometheus, running_prometheus
 from tests.end_to_end.cluster_process import ClusterProcess
-from tests.end_to_end.conftest import CHAT
+from tests.end_to_end.conftest import CHAT, TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.engine, needs_prometheus]
 
@@ -47,6 +47,8 @@ async def test_no_panel_is_empty_with_vllm(cluster: ClusterProcess, tmp_path: Pa
             await asyncio.sleep(1)
             missing = await what_is_missing(prometheus, {"model": CHAT}, NEED_NOT_HAVE_HAPPENED)
         assert missing == []
+        degree = f"{metrics.TENSOR_PARALLEL.name}{{model=~'{CHAT}|{TINY}'}}"
+        assert sorted(await prometheus.values(degree)) == [1, 2]
         firing = {rule["name"] for rule in await prometheus.rules() if rule.get("state") == "firing"}
         assert not firing & set(OF_A_CLUSTER_THAT_IS_ILL)
 

@@ -55,7 +55,8 @@ function make(one) {
   const isFine = one.outcome === "completed";
   const tokens = one.prompt_tokens || one.output_tokens ? `${count(one.prompt_tokens)} → ${count(one.output_tokens)}` : "";
   const link = h("a", { href: `#request=${encodeURIComponent(one.request_id)}`, title: `${moment(one.began_s)}\n${one.request_id}` }, clock(one.began_s));
-  const outcome = isFine ? null : h("span", { class: "outcome", "data-level": one.outcome === "client_gone" ? "warn" : "bad" }, one.error_code ? spaced(one.error_code) : spaced(one.outcome));
+  const recipe = one.recipe ? h("span", { class: "recipe-of", title: "an engine call of this recipe" }, one.recipe) : null;
+  const outcome = isFine ? recipe : h("span", { class: "outcome", "data-level": one.outcome === "client_gone" ? "warn" : "bad" }, one.error_code ? spaced(one.error_code) : spaced(one.outcome));
   const row = h("tr", { tabindex: "-1" },
     h("td", { "data-label": "Time" }, link),
     h("td", { "data-label": "Model", class: "name", title: one.model || null }, h("div", {}, h("span", { class: "of" }, one.model || "–"), outcome)),
