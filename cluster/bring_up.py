@@ -125,7 +125,8 @@ def running_cluster(
 ) -> Iterator[RunRecord]:
     """Start everything, hand over once Serve has the whole configuration, and end everything on the way out."""
     on_event(Event("ray", "starting"))
-    head = start_ray_head(config.ray, folder.ray_folder)
+    ports = (config.gateway.port, config.gateway.admin_port, config.monitoring.port)
+    head = start_ray_head(config.ray, folder.ray_folder, ports)
     try:
         record = _record(config, head, config_path)
         folder.write(record)

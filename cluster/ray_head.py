@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from cluster.config import RayConfig
@@ -16,6 +18,9 @@ from engine.process_tree import Member, descendants, is_alive, kill_all, read_me
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
+LOWEST_WORKER_PORT, HIGHEST_WORKER_PORT = 10_002, 31_999
+WORKER_PORTS = range(LOWEST_WORKER_PORT, HIGHEST_WORKER_PORT + 1)
+MOST_WORKER_PORTS = 9_998
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
@@ -39,8 +44,20 @@ class RayHead:
     dashboard_url: str
 
 
-def start_ray_head(config: RayConfig, folder: Path) -> RayHead:
+def worker_ports(others: Collection[int]) -> tuple[int, int]:
+    """The first and last of those that Ray's workers may listen on: up to 10,000, none of which is anybody else's.
+
+    They are below those that Linux gives to whoever asks for any (32,768 and up).
+    """
+    edges = [LOWEST_WORKER_PORT - 1, *sorted(p for p in others if p in WORKER_PORTS), HIGHEST_WORKER_PORT + 1]
+    below, above = max(pairwise(edges), key=lambda edge: min(edge[1] - edge[0], MOST_WORKER_PORTS))
+    return below + 1, min(above - 1, below + MOST_WORKER_PORTS)
+
+
+def start_ray_head(config: RayConfig, folder: Path, others_ports: Collection[int]) -> RayHead:
     """Start `ray start --head --block` in a session of its own and wait until its dashboard answers.
+
+    `others_ports`: which something else of the cluster will listen on.
 
     Raises:
         RayStartError: it ended or did not answer in time; the message has its last words.
@@ -51,7 +68,8 @@ def start_ray_head(config: RayConfig, folder: Path) -> RayHead:
     argv = [ray_executable(), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"]
     argv += ["--include-dashboard=true", f"--dashboard-host={config.dashboard_host}"]
     argv += [f"--dashboard-port={config.dashboard_port}", f"--temp-dir={folder}"]
-    argv += ["--min-worker-port=0", "--max-worker-port=0"]
+    lowest, highest = worker_ports([config.dashboard_port, *others_ports])
+    argv += [f"--min-worker-port={lowest}", f"--max-worker-port={highest}"]
     argv += ["--disable-usage-stats", f"--object-store-memory={OBJECT_STORE_BYTES}"]
     argv += [f"--num-cpus={config.num_cpus}"] if config.num_cpus is not None else []
     argv += [f"--num-gpus={config.num_gpus}"] if config.num_gpus is not None else []
