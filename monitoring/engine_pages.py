@@ -1,7 +1,7 @@
 """Many engines' metrics as one page: their lines under labels that tell them apart, grouped by metric."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 KEPT = "vllm:"
@@ -18,7 +18,8 @@ class Family:
 
 
 class EnginePages:
-    """Text format in, text format or OpenMetrics out. Nothing is parsed but the beginnings of lines, whatever they are.
+    """Text format in, text format or OpenMetrics out, or families for another form. Nothing is parsed but the
+    beginnings of lines, whatever they are.
 
     Only metrics of vLLM's own are taken. `_created` is a metric of its own for each other in this format, and told by
     nobody's dashboard.
@@ -41,6 +42,10 @@ class EnginePages:
                 helps[name] = text
             elif line and line[0] != "#" and lines is not None:
                 lines.append(_labelled(line, inner))
+
+    def families(self) -> Iterable[tuple[str, Family]]:
+        """By name, a counter's without `_total`."""
+        return self._families.items()
 
     def text(self, *, is_open_metrics: bool) -> str:
         parts = []

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client import Metric as Sampled
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
 
 from monitoring import metrics
 from monitoring.engine_board import EngineBoard
 from monitoring.engine_pages import EnginePages
 from monitoring.engine_scrape import Engine, EngineScrape
 from monitoring.gpus import Gpus
+from monitoring.latency_families import with_native
 from monitoring.metrics import Metric
+from monitoring.negotiation import PROTOBUF_CONTENT_TYPE, text_encoder, wants_protobuf
 from monitoring.node_files import NodeFiles
 
 END_OF_OPEN_METRICS = b"# EOF\n"
@@ -66,14 +67,9 @@ class Exporter:
         for engine in self._up:
             if engine.replica in told:
                 pages.add(told[engine.replica], self._labels(engine))
-        encode, content_type = choose_encoder(accept)
-        is_open_metrics = content_type.startswith(OPEN_METRICS)
-        ours = encode(self._registry)
-        engines = pages.text(is_open_metrics=is_open_metrics).encode()
-        end = END_OF_OPEN_METRICS if is_open_metrics else b""
-        page = ours.removesuffix(end) + engines + end
+        page = self._protobuf(pages) if wants_protobuf(accept) else self._text(pages, accept)
         self._took_s = self._now_s() - began_s
-        return page, content_type
+        return page
 
     def is_needed(self) -> bool:
         """Whether anything is left on this node that it tells of."""
@@ -96,6 +92,26 @@ class Exporter:
         yield _family(metrics.BUILD, [([self._build[label] for label in metrics.BUILD.labels], 1)])
         yield _family(metrics.NODE, [([names.node, names.node_id, names.address], 1)])
         yield _family(metrics.EXPORTER_SECONDS, [([], self._took_s)])
+
+    def _text(self, pages: EnginePages, accept: str) -> tuple[bytes, str]:
+        encode, content_type = text_encoder(accept)
+        is_open_metrics = content_type.startswith(OPEN_METRICS)
+        ours = encode(self._registry)
+        engines = pages.text(is_open_metrics=is_open_metrics).encode()
+        end = END_OF_OPEN_METRICS if is_open_metrics else b""
+        return ours.removesuffix(end) + engines + end, content_type
+
+    def _protobuf(self, pages: EnginePages) -> tuple[bytes, str]:
+        from monitoring.protobuf_page import ProtobufPage
+
+        page = ProtobufPage()
+        for kept in self._files.in_cells():
+            page.add_family(with_native(kept))
+        for known in self.collect():
+            page.add_family(known)
+        for name, family in pages.families():
+            page.add_lines(name, family.kind, family.help, family.lines)
+        return page.encoded(), PROTOBUF_CONTENT_TYPE
 
     async def _ask(self, within_s: float) -> Round:
         if self._round is None or self._round.done():

@@ -2,25 +2,78 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 from monitoring.metrics import Metric
+from monitoring.native_buckets import cell_bounds_s
 
 EXACT = 2.0**24
+MOST_FINE_CELLS = 8_000
+
+
+@dataclass(slots=True)
+class Room:
+    """For how many cells more."""
+
+    cells: int
 
 
 class BinnedHistogram(Histogram):
-    """One that is told many observations at once, already sorted into its buckets."""
+    """One that is told many observations at once, already sorted into cells (`cell_bounds_s`), and keeps those apart,
+    as if they were classic buckets. The classic bounds' cells are there from the beginning, the others from their first
+    count on, while there is room for them; after that the classic bucket around them counts for them.
+    """
 
-    def add(self, counts: Sequence[int], total: float) -> None:
-        """`counts`: one for each bucket, the last for what is above all bounds."""
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
+    def __init__(self, *of: Any, room: Room, **how: Any) -> None:
+        """`room`: for cells of all its series together that no classic bound has."""
+        self._room = room
+        super().__init__(*of, **how)
+        self._kwargs["room"] = room
+
+    def add(self, counts: Iterable[tuple[int, int]], total: float) -> None:
+        """`counts`: of each cell that has any, its number and how many."""
+        for number, count in counts:
+            (self._cells[number] or self._new_cell(number)).inc(count)
         self._sum.inc(total)
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        self.add([(bisect_left(self._bounds_s, amount), 1)], amount)
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._bounds_s = cell_bounds_s(tuple(self._upper_bounds))
+        classic = dict(zip(self._upper_bounds, self._buckets, strict=True))
+        self._cells = [classic.get(bound) for bound in self._bounds_s]
+
+    def _new_cell(self, number: int) -> values.MutexValue:
+        if not self._room.cells:
+            around: values.MutexValue = self._buckets[bisect_left(self._upper_bounds, self._bounds_s[number])]
+            return around
+        self._room.cells -= 1
+        labels, told = (*self._labelnames, "le"), (*self._labelvalues, floatToGoString(self._bounds_s[number]))
+        name, make = f"{self._name}_bucket", values.ValueClass
+        cell: values.MutexValue = make(self._type, self._name, name, labels, told, self._documentation)
+        self._cells[number] = cell
+        return cell
+
+    def _child_samples(self) -> Iterable[Sample]:
+        """The classic ones."""
+        total, below = 0.0, {}
+        for bound, cell in zip(self._bounds_s, self._cells, strict=True):
+            total += cell.get() if cell else 0
+            below[floatToGoString(bound)] = total
+        for sample in super()._child_samples():
+            if sample.name in ("_bucket", "_count"):
+                yield sample._replace(value=below[sample.labels["le"]] if sample.labels else total)
+            else:
+                yield sample
 
 
 class Milliseconds:
@@ -28,22 +81,26 @@ class Milliseconds:
 
     def __init__(self, told: BinnedHistogram, metric: Metric) -> None:
         self._told = told
-        self._bounds_ms = [1000 * bound for bound in metric.buckets]
+        self._bounds_ms = [1000 * bound for bound in cell_bounds_s(metric.buckets)]
+        self._packed_bounds_ms = np.array(self._bounds_ms)
 
     def add(self, times_ms: Sequence[float]) -> None:
         if times_ms:
-            counts, bounds_ms = [0] * (len(self._bounds_ms) + 1), self._bounds_ms
+            counts: dict[int, int] = {}
+            bounds_ms = self._bounds_ms
             for ms in times_ms:
-                counts[bisect_left(bounds_ms, ms)] += 1
-            self._told.add(counts, exact(sum(times_ms) / 1000))
+                number = bisect_left(bounds_ms, ms)
+                counts[number] = counts.get(number, 0) + 1
+            self._told.add(counts.items(), exact(sum(times_ms) / 1000))
 
     def add_packed(self, times_ms: "Sequence[array[float]]") -> None:
         """Of many requests, as `array("f")`: a hundredth of a microsecond each."""
         packed = np.frombuffer(b"".join(times_ms), dtype=np.float32)
         if packed.size:
-            slots = np.searchsorted(self._bounds_ms, packed)
-            counts = np.bincount(slots, minlength=len(self._bounds_ms) + 1)
-            self._told.add(counts.tolist(), exact(float(packed.sum(dtype=np.float64)) / 1000))
+            counts = np.bincount(np.searchsorted(self._packed_bounds_ms, packed))
+            numbers = np.flatnonzero(counts)
+            total = exact(float(packed.sum(dtype=np.float64)) / 1000)
+            self._told.add(zip(numbers.tolist(), counts[numbers].tolist(), strict=True), total)
 
 
 def counter(metric: Metric, registry: CollectorRegistry | None) -> Counter:
@@ -55,7 +112,10 @@ def gauge(metric: Metric, registry: CollectorRegistry | None) -> Gauge:
 
 
 def histogram(metric: Metric, registry: CollectorRegistry | None) -> BinnedHistogram:
-    return BinnedHistogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
+    room = Room(MOST_FINE_CELLS)
+    return BinnedHistogram(
+        metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets, room=room
+    )
 
 
 def exact(amount: float) -> float:

@@ -23,7 +23,7 @@ DECISION_S = (2e-05, 5e-05, 0.0001, 0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 
 class Metric:
     """`name` as it is scraped: a counter's ends in `_total`, a histogram's has `_bucket`, `_sum` and `_count`.
 
-    `merge`: a gauge's value of several processes on one node.
+    `buckets`: the classic ones. `merge`: a gauge's value of several processes on one node.
     """
 
     name: str
@@ -34,6 +34,11 @@ class Metric:
     owner: Owner
     buckets: tuple[float, ...] = ()
     merge: Merge = "livesum"
+
+    @property
+    def has_native_buckets(self) -> bool:
+        """Every histogram of ours has: those of `native_buckets.py`."""
+        return bool(self.buckets)
 
 
 CLASS = ("model", "priority")

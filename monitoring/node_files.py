@@ -17,6 +17,7 @@ from prometheus_client import Metric
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from monitoring.latency_families import classic
 from monitoring.process_files import ALIVE, allocate, is_alive
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,11 @@ class NodeFiles:
         folder.mkdir(parents=True, exist_ok=True)
 
     def collect(self) -> Iterable[Metric]:
+        """Histograms with their classic bounds."""
+        return map(classic, self.in_cells())
+
+    def in_cells(self) -> Iterable[Metric]:
+        """Histograms with all bounds by which they are kept, of which native buckets are made (`with_native`)."""
         try:
             self._archive_the_dead()
         except OSError as error:

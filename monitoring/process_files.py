@@ -16,7 +16,7 @@ ALIVE = ".alive"
 MIB = 2**20
 ALLOCATED_BYTES = {
     "counter": 2 * MIB,
-    "histogram": 8 * MIB,
+    "histogram": 20 * MIB,
     **dict.fromkeys(("gauge_livesum", "gauge_livemax", "gauge_livemostrecent"), MIB),
 }
 

@@ -176,11 +176,16 @@ class ClientConnection(asyncio.Protocol):
         self._arm(self._settings.request_timeout_s)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """What it holds of its client goes at once, not when the garbage collector comes: the parser knows it, too."""
         self.closed = True
         self._connections.remove_closed(self)
         self._disarm()
-        if self._current is not None:
-            self._current.gone()
+        current, self._current = self._current, None
+        if current is not None:
+            current.gone()
+        self._queue.clear()
+        self._expect_message()
+        del self._parser
 
     def eof_received(self) -> bool:
         return False
@@ -196,8 +201,7 @@ class ClientConnection(asyncio.Protocol):
         except GatewayError as error:
             self._refuse(error)
         except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            self._refuse(cause if isinstance(cause, GatewayError) else _malformed())
+            self._refuse(_raised_within(error))
         except httptools.HttpParserError:
             self._refuse(_malformed())
 
@@ -398,6 +402,11 @@ class ClientConnection(asyncio.Protocol):
 
 def headers_too_large() -> GatewayError:
     return GatewayError(431, "headers_too_large", "The request line and headers are too large.")
+
+
+def _raised_within(error: httptools.HttpParserCallbackError) -> GatewayError:
+    """No variable where it is caught: that would know it, as its traceback knows the variable."""
+    return error.__context__ if isinstance(error.__context__, GatewayError) else _malformed()
 
 
 def _malformed() -> GatewayError:

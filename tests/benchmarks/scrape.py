@@ -2,7 +2,8 @@
 
 One node with 8 replicas that have as much to tell as vLLM has; 200 replicas over 8 nodes, all scraped at once as
 Prometheus might, simulated ones and with vLLM's pages. All of it runs on this machine, so the times are of all
-exporters and engines together. Each scrape accepts gzip, as Prometheus does.
+exporters and engines together. Each scrape accepts gzip, as Prometheus does. In text, and as protobuf with native
+histograms.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import httpx
 from cluster.bench.overhead_run import commit_id, write_json
 
 SCRAPES = 20
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 ENGINES_IN_A_PROCESS = 50
 
 
@@ -38,10 +40,11 @@ def process(module: str, *arguments: str) -> Iterator[str]:
         started.wait()
 
 
-async def scrape_all(urls: list[str]) -> dict[str, float]:
+async def scrape_all(urls: list[str], accept: str) -> dict[str, float]:
     """Times are from the first request to the last answer."""
     took_s, sizes, sent = [], [], []
-    async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=None)) as client:
+    limits, headers = httpx.Limits(max_connections=None), {"accept": accept}
+    async with httpx.AsyncClient(timeout=30, limits=limits, headers=headers) as client:
         for _ in range(SCRAPES + 1):
             began_s = time.perf_counter()
             answers = await asyncio.gather(*(client.get(url) for url in urls))
@@ -72,7 +75,10 @@ def measure(nodes: int, replicas_each: int, page: Path | None) -> dict[str, Any]
             urls.append(f"http://127.0.0.1:{port}/metrics")
         up = sum(httpx.get(url).text.count("\nbaryon_replica_up{") for url in urls)
         assert up == nodes * replicas_each
-        return {"nodes": nodes, "replicas": up, **asyncio.run(scrape_all(urls))}
+        told = httpx.get(urls[0], headers={"accept": PROTOBUF}).headers["content-type"]
+        assert told.startswith("application/vnd.google.protobuf")
+        in_text, in_protobuf = (asyncio.run(scrape_all(urls, accept)) for accept in ("", PROTOBUF))
+        return {"nodes": nodes, "replicas": up, **in_text, "protobuf": in_protobuf}
 
 
 def main() -> None:

@@ -1,12 +1,16 @@
 """`python -m tests.benchmarks.scraped_node FOLDER ENGINE_URL…`: one node's exporter; prints its port.
 
-With the files of two gateways that have served three models to fifty tenants, one of them dead.
+With the files of two gateways that have served three models to fifty tenants, one of them dead. Times are spread over
+two decades, so that most native buckets there have counts.
 """
 
 import asyncio
+import os
 import subprocess
 import sys
+from array import array
 from pathlib import Path
+from random import Random
 
 from deployments.exporter_server import ExporterServer
 from monitoring.engine_scrape import Engine
@@ -15,6 +19,7 @@ from monitoring.exporter_app import exporter_app
 from monitoring.node_files import NodeFiles
 
 MODELS, TENANTS = ("llama-3.1-8b-instruct", "llama-3.3-70b-instruct", "qwen3-32b"), 50
+REQUESTS_EACH, GAPS = 10, 20
 
 
 async def serve(folder: Path, urls: list[str]) -> None:
@@ -31,15 +36,23 @@ def build() -> dict[str, str]:
 def fill(folder: Path) -> None:
     """As a gateway does."""
     from deployments.gateway.request_metrics import RequestMetrics
+    from deployments.gateway.stages import QUEUE, ROUTE
     from monitoring.label_slots import LabelSlots
     from monitoring.process_files import write_to_files
     from tests.unit.gateway.test_request_metrics import completed
 
     files = write_to_files(folder)
     observe = RequestMetrics(LabelSlots(files.folder / "tenants.jsonl", 400))
+    random = Random(os.getpid())
     for model in MODELS:
-        for tenant in range(TENANTS):
-            observe(completed(model, f"tenant-{tenant}", tenant % 2))
+        for number in range(TENANTS * REQUESTS_EACH):
+            record = completed(model, f"tenant-{number % TENANTS}", number % 2)
+            record.ttft_ms = random.lognormvariate(5, 1.2)
+            record.gaps_ms = array("f", (random.lognormvariate(3, 0.8) for _ in range(GAPS)))
+            for stage in (QUEUE, ROUTE):
+                record.stages.spent_ms[stage] *= random.lognormvariate(0, 1.2)
+            record.output_tokens = random.randrange(2, 200)
+            observe(record)
     observe.flush()
 
 

@@ -49,9 +49,19 @@ class Prometheus:
         """As Grafana asks for what a variable offers."""
         return list(await self._get(f"label/{label}/values", **{"match[]": metric}))
 
+    async def history(self, expr: str) -> list[list[float]]:
+        """Of a range vector, each series from its oldest value on."""
+        result = (await self._get("query", query=expr))["result"]
+        return [[float(value) for _, value in row["values"]] for row in result]
+
     async def names(self) -> set[str]:
         """Of all metrics that were ever scraped or recorded."""
         return set(await self._get("label/__name__/values"))
+
+    async def scrape_errors(self) -> list[str]:
+        """The last of each target that has been scraped; empty where it went well."""
+        targets = (await self._get("targets"))["activeTargets"]
+        return [target["lastError"] for target in targets if target["health"] != "unknown"]
 
     async def rules(self) -> list[dict[str, Any]]:
         groups = (await self._get("rules"))["groups"]
@@ -74,14 +84,15 @@ class Renamed:
 
 @asynccontextmanager
 async def running_prometheus(
-    folder: Path, targets: Sequence[str], renamed: Sequence[Renamed] = ()
+    folder: Path, targets: Sequence[str], renamed: Sequence[Renamed] = (), *, features: Sequence[str] = ()
 ) -> AsyncIterator[Prometheus]:
-    """`targets`: exporters, as `host:port`."""
+    """`targets`: exporters, as `host:port`; `features`: of Prometheus's own, as `--enable-feature` has them."""
     folder.mkdir(parents=True)
     config, port = folder / "prometheus.yaml", _free_port()
     config.write_text(yaml.safe_dump(_config(targets, renamed)))
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    command += [f"--enable-feature={feature}" for feature in features]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:

@@ -13,6 +13,7 @@ LONGEST = 2048
 DEEPEST = 16
 MOST_REPEATS = 1000
 LARGEST_UNROLLED = 10_000
+MOST_REMEMBERED = 256
 
 ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[pP]\{\w{1,64}\}|[^\n])")
 CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
@@ -40,10 +41,14 @@ class Group:
     alternatives: list[Alternative] = field(default_factory=lambda: [Alternative()])
 
 
-@lru_cache(maxsize=1024)
 def regex_problem(pattern: str) -> str | None:
     if len(pattern) > LONGEST:
         return f"is a regular expression of more than {LONGEST} characters"
+    return problem_of_short(pattern)
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def problem_of_short(pattern: str) -> str | None:
     open_groups, at = [Group(0)], 0
     while at < len(pattern):
         group: Group | None = None

@@ -17,7 +17,7 @@ EVERYTHING: Document = {
     },
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["llm.example.com"]},
     "monitoring": {
-        "podMonitor": {"enabled": True},
+        "podMonitor": {"enabled": True, "nativeHistograms": True},
         "prometheusRule": {"enabled": True, "labels": {"release": "p"}},
         "dashboards": {"enabled": True},
     },

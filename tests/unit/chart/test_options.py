@@ -87,6 +87,14 @@ def test_prometheus_finds_each_pods_page_the_alerts_and_grafana_its_pages() -> N
         assert port in [p["name"] for p in group["template"]["spec"]["containers"][0]["ports"]]
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_native_histograms_are_scraped_where_they_are_wanted_and_the_classic_ones_too(is_on: bool) -> None:
+    objects = rendered({"monitoring": {"podMonitor": {"enabled": True, "nativeHistograms": is_on}}})
+    spec = one(objects, "PodMonitor")["spec"]
+    both = ("scrapeNativeHistograms", "scrapeClassicHistograms")
+    assert [spec.get(key) for key in both] == ([True, True] if is_on else [None, None])
+
+
 def test_the_control_plane_is_kept_in_redis_with_its_password_from_a_secret() -> None:
     values = {"gcsFaultTolerance": {"enabled": True, "redisAddress": "redis:6379", "existingSecret": "r"}}
     options = one(rendered(values), "RayService")["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]

@@ -15,6 +15,8 @@ from monitoring.exporter import Exporter, NodeNames
 from monitoring.exporter_app import Target, exporter_app, wait_of
 from monitoring.node_files import NodeFiles
 from tests.unit.monitoring.engines import PAGE, engine
+from tests.unit.monitoring.protobuf_client import ACCEPT, families, of_series, samples
+from tests.unit.monitoring.test_node_files import Counting
 
 BUILD = {"version": "1", "ray": "2", "vllm": "3", "python": "3.11"}
 
@@ -128,6 +130,39 @@ async def test_it_is_served_in_the_form_that_is_asked_for(exporter: Exporter, ac
     assert answer.text.endswith("# EOF\n") == ("openmetrics" in accept)
     assert found == [{"targets": ["10.0.0.1:9464"], "labels": {"node": "here"}}]
     assert missing.status_code == 404
+
+
+async def test_protobuf_has_all_that_the_text_has(exporter: Exporter, tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.count(7, [0.004, 0.3, 61.0])
+    async with engine() as url:
+        exporter.board.replace([known("one", url)], 0.0)
+        app = exporter_app(exporter, tuple)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter") as client:
+            text = await client.get("/metrics")
+            answer = await client.get("/metrics", headers={"accept": ACCEPT})
+    counting.kill()
+    in_text = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_format(text.text)
+        for sample in family.samples
+    }
+    told = samples(answer.content)
+    assert answer.headers["content-type"] == ACCEPT.replace(";", "; ")
+    assert told == in_text
+    histogram = of_series(families(answer.content)["baryon_request_ttft_seconds"], model="a-model").histogram
+    assert (histogram.schema, histogram.sample_count, histogram.zero_count) == (3, 3, 0)
+    assert sum(span.length for span in histogram.positive_span) == len(histogram.positive_delta) == 3
+    assert not families(answer.content)["vllm:iteration_tokens_total"].metric[0].histogram.HasField("schema")
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/plain;version=new", ";;;,,,q", f"{ACCEPT};q=nan", f"{ACCEPT};q=0", "\xff/\xff"]
+)
+async def test_whatever_is_asked_for_there_is_a_page(exporter: Exporter, accept: str) -> None:
+    page, content_type = await exporter.page(accept, 0.1)
+    assert b"baryon_build_info{" in page
+    assert content_type.startswith("text/plain")
 
 
 @pytest.mark.parametrize(("timeout", "wait_s"), [(None, 3.0), ("10", 3.0), ("1", 0.6), ("-1", 3.0), ("soon", 3.0)])

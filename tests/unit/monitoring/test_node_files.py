@@ -5,13 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as open_metrics
 
+from monitoring.latency_families import with_native
+from monitoring.native_buckets import LOWEST
 from monitoring.node_files import MANIFEST, NodeFiles
 from monitoring.process_files import is_alive, write_to_files
+from tests.unit.monitoring.test_native_buckets import by_definition, decoded
 
 COUNTING = """
 import sys
@@ -24,8 +30,10 @@ ttft = instruments.histogram(metrics.TTFT, None).labels("a-model", "0")
 gateways = instruments.gauge(metrics.GATEWAYS, None)
 gateways.set(1)
 for line in sys.stdin:
-    tokens.inc(int(line))
-    ttft.observe(0.004)
+    count, *times_s = line.split()
+    tokens.inc(int(count))
+    for seconds in times_s or [0.004]:
+        ttft.observe(float(seconds))
     print("counted", flush=True)
 """
 
@@ -33,14 +41,14 @@ for line in sys.stdin:
 class Counting:
     """Another process that counts what it is told."""
 
-    def __init__(self, folder: Path) -> None:
-        command = (sys.executable, "-c", COUNTING, str(folder))
+    def __init__(self, folder: Path, program: str = COUNTING) -> None:
+        command = (sys.executable, "-c", program, str(folder))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def count(self, tokens: int) -> None:
+    def count(self, tokens: int, times_s: Sequence[float] = ()) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{tokens}\n")
+        self.process.stdin.write(" ".join(map(str, (tokens, *times_s))) + "\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "counted\n"
 
@@ -135,6 +143,78 @@ def test_a_full_disk_ends_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             write_to_files(tmp_path)
     assert tokens(tmp_path) == 5
     assert sorted(path.name for path in tmp_path.glob("*.db")) == ["counter_archive-1.db", "histogram_archive-1.db"]
+
+
+def natives(folder: Path) -> dict[int, int]:
+    """Counts of the TTFT by native bucket; `LOWEST` for those that are as good as zero."""
+    (family,) = [f for f in NodeFiles(folder).in_cells() if f.name == "baryon_request_ttft_seconds"]
+    (native,) = [s.native_histogram for s in with_native(family).samples if s.native_histogram is not None]
+    counts = decoded(native) | {LOWEST: int(native.zero_count)}
+    assert sum(counts.values()) == native.count_value == first_tokens(folder, "+Inf")
+    return counts
+
+
+def test_native_counts_of_several_processes_add_up_and_never_go_back(tmp_path: Path) -> None:
+    random, processes, before = Random(3), [Counting(tmp_path) for _ in range(3)], {LOWEST: 0}
+    observed: list[float] = []
+    for turn in range(12):
+        times_s = [random.lognormvariate(-1, 3) for _ in range(9)]
+        observed += times_s
+        processes[turn % 3].count(1, times_s)
+        if turn % 4 == 3:
+            processes[turn % 3].kill()
+            processes[turn % 3] = Counting(tmp_path)
+        now = natives(tmp_path)
+        assert all(now.get(index, 0) >= count for index, count in before.items())
+        before = now
+    for process in processes:
+        process.kill()
+    zero, counts = by_definition(observed)
+    assert natives(tmp_path) == natives(tmp_path) == {**counts, LOWEST: zero}
+
+
+PLAIN = COUNTING.replace(
+    "instruments.histogram(metrics.TTFT, None)",
+    "Histogram(metrics.TTFT.name, metrics.TTFT.help, metrics.TTFT.labels, registry=None, buckets=metrics.TTFT.buckets)",
+).replace("import sys", "import sys\nfrom prometheus_client import Histogram", 1)
+
+
+def test_the_text_is_byte_for_byte_what_prometheus_clients_histograms_make_of_it(tmp_path: Path) -> None:
+    pages = []
+    for name, program in (("ours", COUNTING), ("theirs", PLAIN)):
+        folder = tmp_path / name
+        for times_s in ([0.004, 0.0043, 0.7, 1.0, 4_000.0], [0.00001, 59.0, 61.0], []):
+            process = Counting(folder, program)
+            process.count(2, times_s)
+            process.kill()
+            text(folder)
+        last = Counting(folder, program)
+        last.count(1, [0.05, 0.051])
+        pages.append(text(folder))
+        last.kill()
+    assert pages[0] == pages[1]
+    assert b'le="0.05"' in pages[0]
+
+
+def text(folder: Path) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(NodeFiles(folder))  # type: ignore[arg-type]
+    return generate_latest(registry) + open_metrics(registry)
+
+
+def test_counts_that_a_version_without_cells_has_left_go_on(tmp_path: Path) -> None:
+    old = Counting(tmp_path, PLAIN)
+    old.count(1, [0.3, 0.7])
+    old.kill()
+    before = natives(tmp_path)
+    assert sum(before.values()) == 2
+    new = Counting(tmp_path)
+    new.count(1, [0.3])
+    now = natives(tmp_path)
+    assert all(now[index] >= count for index, count in before.items())
+    assert first_tokens(tmp_path, "0.5") == 2
+    new.kill()
+    assert natives(tmp_path) == now
 
 
 def test_who_is_alive_is_known_without_process_numbers(tmp_path: Path) -> None:
