@@ -16,6 +16,7 @@ from cluster.kuberay import LOG_FOLDER, STATE_PATH, STORE_FOLDER, surroundings_i
 from cluster.placement import CPUS_BESIDE_GPUS, CPUS_PER_WORKER
 from cluster.ray_head import OBJECT_STORE_BYTES
 from engine.arguments import OWNED, REFUSED, known_flags
+from scripts.chart_kubernetes import CIDR, of_kubernetes
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "k8s" / "chart"
@@ -24,28 +25,24 @@ ANY_OBJECT: dict[str, Any] = {"type": "object"}
 COUNT = {"type": "integer", "minimum": 0}
 PORT = {"type": "integer", "minimum": 0, "maximum": 65535}
 AT_LEAST_ONE = {"type": "integer", "minimum": 1}
-FREE = {"resources", "podSecurityContext", "securityContext", "labels", "podLabels", "podAnnotations", "annotations"}
 FREE_OR_NULL = {"podSecurityContext", "securityContext"}
-NAMED_LISTS = {
-    "pullSecrets",
-    "env",
-    "volumes",
-    "volumeMounts",
-    "tolerations",
-    "topologySpreadConstraints",
-    "extraObjects",
-}
+MAY_BE_NULL = FREE_OR_NULL | {"tracing", "engineGroups", "gpuProfiles"}
+OF_KUBERNETES = of_kubernetes()
+FREE = {name for name, schema in OF_KUBERNETES.items() if schema["type"] == "object"}
 PARTICULAR: dict[str, Any] = {
     "models": {"type": "array", "items": {"$ref": "#/$defs/ModelConfig"}},
     "tracing": {"anyOf": [{"$ref": "#/$defs/TracingConfig"}, {"type": "null"}]},
-    "gateway.maxReplicas": {"anyOf": [AT_LEAST_ONE, {"type": "null"}]},
+    "gateway.maxReplicas": AT_LEAST_ONE,
     "gateway.replicas": {"type": "integer", "minimum": 1, "maximum": 64},
     "gateway.port": {**PORT, "minimum": 1},
     "gateway.service.port": {**PORT, "minimum": 1},
     "gateway.adminPort": PORT,
     "monitoring.port": PORT,
+    "monitoring.podMonitor.interval": {"type": "string", "pattern": "^([0-9]+(ms|[smhdwy]))+$"},
     "gateway.service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+    "image.repository": {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?$"},
+    "image.tag": {"type": "string", "pattern": r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$"},
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "rayVersion": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+$"},
     "upgrade.type": {"enum": ["NewCluster", "NewClusterWithIncrementalUpgrade", "None"]},
@@ -53,7 +50,10 @@ PARTICULAR: dict[str, Any] = {
     "groupDefaults.hosts": AT_LEAST_ONE,
     "groupDefaults.maxReplicas": AT_LEAST_ONE,
     "groupDefaults.priority": {"type": "integer"},
-    "networkPolicy.apiServerPorts": {"type": "array", "items": PORT},
+    "networkPolicy.apiServerCidr": CIDR,
+    "networkPolicy.apiServerPorts": {"type": "array", "items": {**PORT, "minimum": 1}, "minItems": 1},
+    "gateway.tls": {"type": "object", "properties": {"existingSecret": {"type": "string"}}},
+    "gpuProfiles.nvidia.resourceName": {"type": "string", "pattern": r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$"},
 }
 
 
@@ -70,6 +70,7 @@ def chart_files() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": _json(_open(schema)),
         folder / "known_keys.json": _json(known_keys(schema, schema["$defs"])),
+        folder / "no_nulls.json": _json(no_nulls(yaml.safe_load((CHART / "values.yaml").read_text()))),
         folder / "serve.json": _json(serve_defaults()),
         folder / "engine_args.json": _json(engine_arguments()),
         folder / "alerts.yaml": (ROOT / "monitoring" / "alerts" / "baryon.yaml").read_text(),
@@ -135,7 +136,7 @@ def values_schema(defaults: dict[str, Any]) -> dict[str, Any]:
     sections["gpuProfiles"] = {"type": "object", "additionalProperties": one_profile}
     sections["global"] = ANY_OBJECT
     definitions["ModelConfig"]["properties"]["name"]["pattern"] = "^[A-Za-z0-9_./:@+-]+$"
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "$defs": definitions}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "$defs": {**definitions, **OF_KUBERNETES}}
 
 
 def known_keys(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
@@ -156,19 +157,27 @@ def known_keys(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
     return None
 
 
+def no_nulls(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Values that Helm takes away where a user writes null, and that templates need."""
+    return {
+        key: no_nulls(value) if isinstance(value, dict) and key not in FREE else {}
+        for key, value in defaults.items()
+        if key not in MAY_BE_NULL
+    }
+
+
 def _of_value(value: Any, path: str) -> dict[str, Any]:
     name = path.rpartition(".")[2]
     if path in PARTICULAR:
         return dict(PARTICULAR[path])
-    if name in FREE_OR_NULL:
-        return {"type": ["object", "null"]}
+    if name in OF_KUBERNETES:
+        kubernetes = {"$ref": f"#/$defs/{name}"}
+        return {"anyOf": [kubernetes, {"type": "null"}]} if name in FREE_OR_NULL else kubernetes
     if isinstance(value, dict):
-        if name in FREE or not value or name == "nodeSelector":
+        if not value:
             return ANY_OBJECT
         inner = {key: _of_value(one, f"{path}.{key}".lstrip(".")) for key, one in value.items()}
         return {"type": "object", "properties": inner}
-    if isinstance(value, list):
-        return {"type": "array", "items": ANY_OBJECT} if name in NAMED_LISTS else {"type": "array"}
     if isinstance(value, bool):
         return {"type": "boolean"}
     return COUNT if isinstance(value, int) else {"type": "string"}

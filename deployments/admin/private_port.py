@@ -1,6 +1,7 @@
 """The port at which other gateways ask this one. Nothing is there for anybody without the internal token."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 
@@ -40,7 +41,7 @@ class PrivatePort:
         GatewayError: no such route, or a question that is none.
         """
         if request.refusal is not None:
-            raise request.refusal
+            raise replace(request.refusal)
         if request.method == b"GET":
             if request.path == NOW_ROUTE.encode():
                 return self._view.now()

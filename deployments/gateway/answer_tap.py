@@ -18,6 +18,15 @@ LastHeaders = Callable[[Usage | None], Headers]
 NewTap = Callable[..., "AnswerTap"]
 
 
+def ignore() -> None:
+    """Of an answer that has ended."""
+
+
+def no_headers(_: Usage | None) -> Headers:
+    """Of an answer that has ended."""
+    return []
+
+
 class AnswerTap:
     """One answer. `comment`, if wanted, is asked once what to tell at the end of a stream: whole comments. What is
     known of a whole answer before it goes is in its `last_headers`.
@@ -90,6 +99,10 @@ class AnswerTap:
         if self._usage[0] is not self._tail:
             self._usage = self._tail, read_usage(self._tail) or read_usage(self._head)
         return self._usage[1]
+
+    def let_go(self) -> None:
+        """Nothing more comes, and whoever is told holds this: without that nothing waits for the garbage collector."""
+        self._on_first_token, self._last_headers, self._comment = ignore, no_headers, None
 
     def last_headers(self) -> Headers:
         return self._last_headers(self.usage())

@@ -200,7 +200,7 @@ class GatewayApp:
         GatewayError: nobody that may ask for this.
         """
         if request.refusal is not None:
-            raise request.refusal
+            raise replace(request.refusal)
         return NOBODY if request.path in OPEN_ROUTES else self.door.tenant(request.headers)
 
     def _challenge(self, error: GatewayError) -> Headers:
@@ -319,9 +319,9 @@ class GatewayApp:
         replicas, card = self._replicas.of(model), self._catalogue.get(model)
         return min((one.max_model_len for one in replicas), default=card.max_model_len if card is not None else None)
 
-    def _version(self, model: str) -> frozenset[str]:
-        """Of what serves it: its replicas."""
-        return frozenset(replica.replica_id for replica in self._replicas.of(model))
+    def _version(self, model: str) -> int:
+        """Of what serves it: its replicas. A number, for it is kept with all that is remembered of a model."""
+        return hash(frozenset(replica.replica_id for replica in self._replicas.of(model)))
 
     def _model_object(self, card: ModelCard) -> dict[str, object]:
         replicas = self._replicas.of(card.name)

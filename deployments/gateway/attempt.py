@@ -98,6 +98,7 @@ class Attempt:
         self._model.router.finish(self._placement, at_ms, told)
         spent = self._spent(outcome, usage)
         self._close_record(outcome, usage, spent)
+        self.tap.let_go()
         return spent
 
     def _close_record(self, outcome: Outcome, usage: Usage | None, spent: Spent) -> None:

@@ -89,6 +89,22 @@ def keys_unknown() -> GatewayError:
     return GatewayError(503, "keys_unknown", message, retry_after_s=1)
 
 
+def keys_stale(good_for_s: float) -> GatewayError:
+    message = (
+        f"This gateway has not been told for more than {good_for_s:g} s which API keys are still good "
+        "(gateway.keys_good_for_s). Try again."
+    )
+    return GatewayError(503, "keys_stale", message, retry_after_s=5)
+
+
+def headers_too_large() -> GatewayError:
+    return GatewayError(431, "headers_too_large", "The request line and headers are too large.")
+
+
+def malformed_http() -> GatewayError:
+    return GatewayError(400, "malformed_http", "The request is not valid HTTP/1.1.")
+
+
 def route_not_found() -> GatewayError:
     return GatewayError(404, "unknown_url", "There is no such route. GET /v1/models lists what is served.")
 

@@ -1,6 +1,7 @@
 """One inference request, from what it asks to the end of its answer: may it enter → which replica → relay → account."""
 
 import math
+from functools import partial
 
 from deployments.gateway.answer import Answer
 from deployments.gateway.attempt import Attempt
@@ -24,7 +25,7 @@ TIMING_HEADER = b"x-baryon-timing"
 
 
 class Inference:
-    """`run` once."""
+    """`run` once. `_call_first`: a replica has less to do, and whoever is first in the line may go there."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Inference:
         self._tokens = 0
         self._attempt: Attempt | None = None
         self._usage = backends.tally.request(tenant.name, card.name)
+        self._call_first = partial(backends.room.call_first, card.name)
 
     async def run(self) -> None:
         """Raises:
@@ -120,10 +122,6 @@ class Inference:
     def _key(self) -> str:
         """What engines call it."""
         return f"{self._record.gateway_id}/{self._record.request_id}"
-
-    def _call_first(self) -> None:
-        """A replica has less to do: whoever is first in the line may go there."""
-        self._backends.room.call_first(self._card.name)
 
     def _replica(self, replica_id: str) -> ReplicaInfo:
         return next(r for r in self._backends.replicas.of(self._card.name) if r.replica_id == replica_id)

@@ -10,6 +10,7 @@ from deployments.gateway.catalogue import Catalogue
 from deployments.gateway.certificate import Certificate
 from deployments.gateway.client_connections import ClientConnections
 from deployments.gateway.feed import Feeds
+from deployments.gateway.freed_memory import return_freed_memory
 from deployments.gateway.http_server import ClientConnection
 from deployments.gateway.listener import listening_socket, stop_listening
 from deployments.gateway.local_address import is_local
@@ -36,7 +37,11 @@ class Gateway:
         self.settings = settings
         self._certificate = certificate
         self._is_local = False
-        door = Door(keyring, lambda: self.settings.require_keys == "always" or not self._is_local)
+        door = Door(
+            keyring,
+            lambda: self.settings.require_keys == "always" or not self._is_local,
+            good_for_s=lambda: self.settings.keys_good_for_s,
+        )
         self.app = GatewayApp(lambda: self.settings, replicas, catalogue, door)
         self._browsers = Browsers(self.app.handle, lambda: self.settings)
         self._replicas = replicas
@@ -50,6 +55,7 @@ class Gateway:
         """Raises:
         OSError: the address cannot be bound.
         """
+        return_freed_memory()
         self._is_local = is_local(host)
         await asyncio.to_thread(self.app.recipes.shelf.refresh)
         self._listener = listening_socket(host, port, shared=True)

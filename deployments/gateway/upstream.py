@@ -35,6 +35,7 @@ class EngineConnection(asyncio.Protocol):
         self._sink: Sink | None = None
         self._used = False
         self._paused = False
+        self._parser = httptools.HttpResponseParser(self)
         self.closed = False
         self.idle_since_s = 0.0
 
@@ -47,15 +48,15 @@ class EngineConnection(asyncio.Protocol):
         return self._used
 
     def send(self, request: bytes, sink: Sink) -> None:
+        self._sink = sink
+        if self.closed:
+            self._break()
+            return
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._complete = self._keep_alive = False
-        self._sink = sink
-        if self.closed:
-            self._break()
-        else:
-            self._transport.write(request)
+        self._transport.write(request)
 
     def pause(self) -> None:
         if not self.closed:
@@ -107,10 +108,12 @@ class EngineConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The parser knows it, as it knows the parser: neither shall wait for the garbage collector."""
         self.closed = True
         self._pool.forget(self)
         if self._sink is not None:
             self._break()
+        del self._parser
 
     def _finish(self) -> None:
         sink, self._sink = self._sink, None

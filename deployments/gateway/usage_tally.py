@@ -9,6 +9,7 @@ from deployments.gateway.usage_counts import Counts, Place, Row, utc_day
 from engine.computed import Computed
 
 ENGINES_WORD_S = 30.0
+MOST_AWAITED = 10_000
 Key = tuple[str, str]
 
 
@@ -63,7 +64,9 @@ class UsageTally:
         self._open.pop(key, None)
 
     def awaits_word(self, key: Key, tenant: str, model: str, delivered: Spent) -> None:
-        """Of the engine, on what it computed of a request that was broken off."""
+        """Of the engine, on what it computed of a request that was broken off. Of very many the oldest is given up."""
+        if len(self._broken_off) >= MOST_AWAITED:
+            del self._broken_off[next(iter(self._broken_off))]
         self._broken_off[key] = BrokenOff(tenant, model, delivered, self._now_s())
 
 

@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,9 @@ async def longer_labels(stand: ReadingStand) -> list[dict[str, Any]]:
     """Labels of several tokens: ways where they part, as `choose` does it, beside the likelihood of the whole label."""
     render, room = asking("classify"), asyncio.Semaphore(4)
     messages = render("")
-    spelling = await spell(stand.calls(), stand.model, begun_answer(messages), list(LONGER.values()))
+    spelling = await spell(
+        partial(tokens_of, stand.calls(), stand.model), begun_answer(messages), list(LONGER.values())
+    )
     chooser, every = Chooser(lambda _: 1), every_point(spelling.tokens)
     sentences = labelled(read("topic"))
     step = len(sentences) // LONGER_SENTENCES

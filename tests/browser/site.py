@@ -231,7 +231,7 @@ async def main(arguments: argparse.Namespace) -> None:
         while not site.ready():
             await asyncio.sleep(LOOK_S)
         await site.open_gateway(arguments.port, arguments.admin_port)
-        await site.open_gateway(arguments.port + 1, free_port())
+        await site.open_gateway(free_port(), free_port())
         print("ready", flush=True)
         await asyncio.wait([living, asyncio.create_task(end.wait())], return_when=asyncio.FIRST_COMPLETED)
     finally:

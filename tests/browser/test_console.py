@@ -25,9 +25,12 @@ pytestmark = [
     pytest.mark.skipif(chromium.executable() is None, reason="no Chromium here: apt-get install chromium"),
 ]
 MODEL = "llama-3.1-70b-instruct"
-START_S = 60.0
+START_S, ANSWER_S = 60.0, 120.0
 SCHEMES = ("light", "dark")
 ROWS = "document.querySelectorAll('#requests tbody tr').length"
+WORDS = ".tile h3, .tile .aside, .tile .value, thead th, .replicas td, .number, .outcome"
+IS_CUT = "(e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1"
+RIGHT_EDGE = "document.querySelector(name).getBoundingClientRect().right"
 ROOT = Path(__file__).parents[2]
 
 
@@ -132,7 +135,7 @@ async def test_a_model_answers_in_the_chat_and_the_answers_request_is_a_click_aw
         await page.click("#chat-text")
         await page.type("<b>bold</b>")
         await page.press("Enter", 13)
-        await page.until("document.querySelector('.turn.assistant .note a') !== null")
+        await page.until("document.querySelector('.turn.assistant .note a') !== null", ANSWER_S)
         note = await page.value("document.querySelector('.turn.assistant .note').innerText")
         assert "TTFT" in note
         assert "tokens/s" in note
@@ -162,6 +165,7 @@ async def test_a_recipe_is_tried_and_what_speaks_for_its_answer_is_highlighted(s
         ranks = [re.fullmatch(words, title)[1] for title in titles]
         assert "1" in ranks
         assert len(ranks) == len(set(ranks))
+        assert "sentiment" in await page.until("document.querySelector('#requests .recipe-of')?.innerText")
         await page.click("#recipe-answer .note a")
         assert "anyone" in await page.until("document.querySelector('#receipt dl')?.innerText")
 
@@ -200,6 +204,19 @@ async def test_on_a_phone_nothing_is_wider_than_the_screen(site: Live) -> None:
         assert await page.value("document.documentElement.scrollWidth") <= 390
         top = await page.value("document.querySelector('#receipt').getBoundingClientRect().top")
         assert -844 < top < 844, "what was asked for is in view"
+
+
+@pytest.mark.parametrize("width", [2200, 1680, 1280, 1024, 768, 390])
+async def test_at_no_width_is_a_word_cut_off_or_a_place_left_empty(site: Live, width: int) -> None:
+    await site.send(3)
+    async with console(site) as page:
+        await page.look(width, 900, "light")
+        await page.until("document.querySelectorAll('#replicas .meter').length >= 4")
+        await page.until("document.querySelector('.outcome') !== null")
+        words = f"[...document.querySelectorAll('{WORDS}')].filter({IS_CUT}).map((e) => e.innerText)"
+        assert await page.value(words) == []
+        strip, last = await page.value(f"['#totals', '.tile:last-child'].map((name) => {RIGHT_EDGE})")
+        assert abs(strip - last) < 1
 
 
 async def test_while_state_is_away_the_page_says_so_and_goes_on(site: Live) -> None:
@@ -254,7 +271,7 @@ async def test_where_keys_are_needed_the_page_asks_for_one_and_keeps_it_to_itsel
             await page.click("#chat-text")
             await page.type("Hello again")
             await page.press("Enter", 13)
-            await page.until("document.querySelector('.turn.assistant .note a') !== null")
+            await page.until("document.querySelector('.turn.assistant .note a') !== null", ANSWER_S)
             kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
             assert key not in await page.value(kept)
             assert not [url for url in page.urls if key in url]

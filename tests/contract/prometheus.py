@@ -23,6 +23,12 @@ needs_prometheus = pytest.mark.skipif(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    labels: Mapping[str, str]
+    value: float
+
+
 class Prometheus:
     """Asks one that runs."""
 
@@ -31,8 +37,17 @@ class Prometheus:
 
     async def values(self, expr: str) -> list[float]:
         """Of all series now; those that are no number (0 of 0) are left out."""
+        return [row.value for row in await self.series(expr)]
+
+    async def series(self, expr: str) -> list[Series]:
+        """As `values`, with their labels."""
         result = (await self._get("query", query=expr))["result"]
-        return [number for row in result if not math.isnan(number := float(row["value"][1]))]
+        rows = [Series(row["metric"], float(row["value"][1])) for row in result]
+        return [row for row in rows if not math.isnan(row.value)]
+
+    async def label_values(self, metric: str, label: str) -> list[str]:
+        """As Grafana asks for what a variable offers."""
+        return list(await self._get(f"label/{label}/values", **{"match[]": metric}))
 
     async def history(self, expr: str) -> list[list[float]]:
         """Of a range vector, each series from its oldest value on."""

@@ -37,7 +37,7 @@ from monitoring.label_slots import LabelSlots
 from tests.unit.deployments.test_scaling import BUSY, CHAT, Kept, World
 from tests.unit.gateway.keys import keyring_of, new_key
 
-MODEL, NOT_READY = "chat", "not-ready"
+MODEL, NOT_READY, TENANT, NODE = "chat", "not-ready", "acme", "here"
 PUBLISH_EVERY_S, ASK_EVERY_S = 0.2, 0.05
 BUILD = {"version": "1", "ray": "2", "vllm": "3", "python": "3.11"}
 
@@ -48,9 +48,9 @@ async def simulated_site(folder: Path) -> AsyncIterator[str]:
     registry = CollectorRegistry()
     profile = get_profile("llama-3.1-8b-h100-tp1")
     engine = SimulatedEngine(profile, 256, 2048, 64)
-    exporter = Exporter(registry, NodeNames("here", "ab12", "127.0.0.1"), BUILD)  # type: ignore[arg-type]
+    exporter = Exporter(registry, NodeNames(NODE, "ab12", "127.0.0.1"), BUILD)  # type: ignore[arg-type]
     acme, limited = new_key(), new_key()
-    tenants = {acme: Tenant("acme"), limited: Tenant("limited", Limits(requests_per_minute=1))}
+    tenants = {acme: Tenant(TENANT), limited: Tenant("limited", Limits(requests_per_minute=1))}
     replicas, catalogue = ReplicaTable(), Catalogue()
     catalogue.replace(
         {MODEL: ModelCard(MODEL, "simulated"), NOT_READY: ModelCard(NOT_READY, "simulated", not_ready="it starts")}

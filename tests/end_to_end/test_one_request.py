@@ -1,9 +1,10 @@
-"""One request on a cluster: its trace from the gateway through vLLM, and its line on the Ray dashboard's log page."""
+"""One request on a cluster: where its time went, its trace from gateway to vLLM, its line on Ray's dashboard."""
 
 import contextlib
 import json
 import os
 import signal
+import time
 from typing import Any
 
 import httpx
@@ -41,6 +42,25 @@ def test_vllm_joins_the_trace_of_the_gateway_which_joins_the_callers(
     assert request["attributes"]["baryon.request_id"] == answer.headers["x-request-id"]
     assert attempt["began_ns"] <= engines["began_ns"] <= engines["ended_ns"] <= request["ended_ns"]
     assert SECRET_WORDS not in repr(receiver.spans)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_stages_of_vllm_s_answer_add_up_to_what_the_client_waits(cluster: ClusterProcess, *, streams: bool) -> None:
+    """The closest of five: a client that is kept from reading waits longer than its answer took."""
+    body = {"model": CHAT, "prompt": "Count.", "max_tokens": 64, "ignore_eos": True, "stream": streams}
+    off_by = []
+    with httpx.Client(base_url=cluster.url, headers={"x-baryon-timing": "1"}, timeout=120) as client:
+        client.get("/health")
+        for _ in range(5):
+            began_s = time.perf_counter()
+            answer = client.post("/v1/completions", json=body)
+            e2e_ms = (time.perf_counter() - began_s) * 1000
+            comment = answer.text.partition(": server-timing ")[2].partition("\n")[0]
+            told = stages(comment if streams else answer.headers["server-timing"])
+            assert list(told) == OURS + ENGINES
+            assert min(told["prefill"], told["decode"]) > 0
+            off_by.append(abs(sum(told.values()) - e2e_ms) / e2e_ms)
+    assert min(off_by) < 0.05, off_by
 
 
 def log_lines(cluster: ClusterProcess, application: str) -> list[dict[str, Any]]:

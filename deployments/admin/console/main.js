@@ -51,8 +51,8 @@ function health(level, words, banner) {
 function follow() {
   const id = new URLSearchParams(location.hash.slice(1)).get("request") ?? "";
   mark(id);
-  if (!id) return showNone();
   $("search-id").value = id;
+  if (!id) return showNone();
   showReceipt(id);
   $("receipt").scrollIntoView({ block: "nearest", behavior: "instant" });
   return undefined;
@@ -68,7 +68,6 @@ $("search").addEventListener("submit", (event) => {
 });
 $("receipt-close").addEventListener("click", (event) => {
   event.preventDefault();
-  $("search-id").value = "";
   history.pushState(null, "", location.pathname);
   follow();
 });

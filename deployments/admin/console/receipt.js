@@ -63,6 +63,8 @@ function facts(request) {
     ["Model", request.model || "none of ours"],
     ["Replica", request.replica || "none", true],
     ["Asked before", request.tried.join(", "), true],
+    ["Recipe", request.recipe],
+    ["Made for", request.part_of, true],
     ["Tenant", request.tenant],
     ["Asked for", `${request.path}${request.stream ? ", streamed" : ""}`],
     ["Began", moment(request.began_s)],

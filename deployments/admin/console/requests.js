@@ -43,7 +43,7 @@ export function show({ requests, silent_gateways }) {
   empty.hidden = requests.length > 0 && !silent_gateways;
   const isFiltered = $("filter-model").value || $("filter-outcome").value;
   const none = isFiltered ? "None of the requests that gateways remember is like that." : "No request has ended yet. Try a model, or send one to the endpoint.";
-  say(empty, requests.length ? `${silent_gateways} gateways do not answer; their requests are missing here.` : none);
+  say(empty, requests.length ? `${silent_gateways === 1 ? "A gateway does" : `${silent_gateways} gateways do`} not answer; requests of theirs are missing here.` : none);
   if (!isMoving && requests.length && table.tBodies[0].children.length) return;
   const longest = Math.max(...requests.map((one) => one.e2e_ms), 1);
   keep(table.tBodies[0], requests, (one) => one.request_id, make, (row, one) => {
@@ -55,10 +55,11 @@ function make(one) {
   const isFine = one.outcome === "completed";
   const tokens = one.prompt_tokens || one.output_tokens ? `${count(one.prompt_tokens)} → ${count(one.output_tokens)}` : "";
   const link = h("a", { href: `#request=${encodeURIComponent(one.request_id)}`, title: `${moment(one.began_s)}\n${one.request_id}` }, clock(one.began_s));
-  const outcome = isFine ? null : h("span", { class: "outcome", "data-level": one.outcome === "client_gone" ? "warn" : "bad" }, one.error_code ? spaced(one.error_code) : spaced(one.outcome));
+  const recipe = one.recipe ? h("span", { class: "recipe-of", title: "an engine call of this recipe" }, one.recipe) : null;
+  const outcome = isFine ? recipe : h("span", { class: "outcome", "data-level": one.outcome === "client_gone" ? "warn" : "bad" }, one.error_code ? spaced(one.error_code) : spaced(one.outcome));
   const row = h("tr", { tabindex: "-1" },
     h("td", { "data-label": "Time" }, link),
-    h("td", { "data-label": "Model", class: "name" }, h("span", {}, one.model || "–"), outcome),
+    h("td", { "data-label": "Model", class: "name", title: one.model || null }, h("div", {}, h("span", { class: "of" }, one.model || "–"), outcome)),
     h("td", { "data-label": "", class: "bars" }, bar(one, one.e2e_ms)),
     h("td", { "data-label": "Total", class: "number" }, milliseconds(one.e2e_ms)),
     h("td", { "data-label": "TTFT", class: "number", "data-level": one.slo_met === false ? "bad" : null, title: one.slo_met === false ? "missed the SLO" : null }, milliseconds(one.ttft_ms)),

@@ -9,7 +9,7 @@ const TILES = [
   ["tokens", "Output tokens / s", (t) => t.output_tokens_per_s, count, (t) => `${count(t.prompt_tokens_per_s)} prompt tokens / s`],
   ["ttft50", "TTFT, median", (t) => t.ttft_p50_ms, milliseconds, () => "time to first token"],
   ["ttft95", "TTFT, 95th percentile", (t) => t.ttft_p95_ms, milliseconds, () => "one of twenty is slower"],
-  ["slo", "SLO met", (t) => t.slo_met, percent, (t) => (t.slo_met === null ? "nothing to judge" : "of requests in the last minute")],
+  ["slo", "SLO met", (t) => t.slo_met, percent, (t) => (t.slo_met === null ? "nothing to judge" : "in the last minute")],
   ["hits", "Prefix cache hits", (t) => t.prefix_hit_rate, percent, () => "of prompt tokens"],
   ["now", "In flight", (t) => t.in_flight, count, (t) => (t.waiting ? `${count(t.waiting)} wait at the gateways` : "none wait")],
 ];

@@ -13,6 +13,7 @@ LONGEST = 2048
 DEEPEST = 16
 MOST_REPEATS = 1000
 LARGEST_UNROLLED = 10_000
+MOST_REMEMBERED = 256
 
 ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[pP]\{\w{1,64}\}|[^\n])")
 CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
@@ -40,10 +41,14 @@ class Group:
     alternatives: list[Alternative] = field(default_factory=lambda: [Alternative()])
 
 
-@lru_cache(maxsize=1024)
 def regex_problem(pattern: str) -> str | None:
     if len(pattern) > LONGEST:
         return f"is a regular expression of more than {LONGEST} characters"
+    return problem_of_short(pattern)
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def problem_of_short(pattern: str) -> str | None:
     open_groups, at = [Group(0)], 0
     while at < len(pattern):
         group: Group | None = None
@@ -78,7 +83,10 @@ def regex_problem(pattern: str) -> str | None:
         if at < 0:
             return "is not a regular expression: it ends in the middle of a class or an escape"
         atom = pattern[begins:at]
-        least, most, at = quantifier(pattern, at)
+        least, most, after = quantifier(pattern, at)
+        if after > at and quantifier(pattern, after)[2] > after:
+            return "repeats a repetition; put it into a group"
+        at = after
         if problem := add(open_groups[-1].alternatives[-1], atom, group, least, most):
             return problem
     return "is not a regular expression: '(' without ')'" if len(open_groups) > 1 else None

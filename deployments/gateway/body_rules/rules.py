@@ -20,7 +20,7 @@ from deployments.gateway.settings import GatewaySettings
 
 MOST_SEQUENCES = 128
 LONGEST_NAME_SHOWN = 64
-PLAIN_URL = re.compile(r"https://[\w.-]+/[\w.~:/?#@!$&'()*+,;=%-]{0,4096}", re.ASCII)
+PLAIN_URL = re.compile(r"https://[\w.-]{1,255}/[\w.~:/?#@!$&'()*+,;=%-]{0,4096}", re.ASCII)
 
 
 def check_body(path: bytes, document: dict[str, Any], settings: GatewaySettings) -> list[MediaReference]:

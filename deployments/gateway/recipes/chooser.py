@@ -1,17 +1,20 @@
 """Chooses among labels by a model's own probabilities, calibrated; remembers how it spells them, and its habits."""
 
+from __future__ import annotations
+
 import asyncio
+from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from typing import Any
 
 import orjson
 
+from deployments.gateway.errors import engine_error
 from deployments.gateway.recipes.bounded_cache import BoundedCache
 from deployments.gateway.recipes.calibration import calibrated, habit
-from deployments.gateway.recipes.choose import most_likely, points, probabilities
+from deployments.gateway.recipes.choose import Tokens, most_likely, points, probabilities
 from deployments.gateway.recipes.label_reads import (
     Asks,
     Cost,
@@ -23,9 +26,9 @@ from deployments.gateway.recipes.label_reads import (
     tokens_of,
 )
 
-MOST_SPELLINGS = 256
-MOST_HABITS = 256
-MOST_RENDERINGS = 1024
+SPELLINGS_BYTES = 2 * 2**20
+HABITS_BYTES = 2**20
+RENDERINGS_BYTES = 4 * 2**20
 LARGEST_REMEMBERED_BYTES = 2048
 
 Messages = Sequence[Message]
@@ -45,7 +48,7 @@ class Question:
     labels: tuple[str, ...]
     blanks: tuple[Messages, ...] = ()
 
-    def of(self, messages: Messages) -> "Question":
+    def of(self, messages: Messages) -> Question:
         """The same of another input."""
         return replace(self, messages=messages)
 
@@ -64,16 +67,24 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Remembering:
-    """An engine that is asked nothing short twice: who may not ask for all labels within a minute has some the next."""
+    """An engine is asked nothing short twice: who may not ask for all labels within a minute has some the next."""
 
     engine: Asks
-    kept: BoundedCache[dict[str, Any]]
+    model: str
+    kept: BoundedCache[array[int]]
     key: Callable[[object], Callable[[], Hashable]]
 
-    async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
-        if len(orjson.dumps(document)) > LARGEST_REMEMBERED_BYTES:
-            return await self.engine.ask(path, document)
-        return await self.kept.get(self.key(document), lambda: self.engine.ask(path, document))
+    async def tokens(self, messages: Messages) -> Tokens:
+        if len(orjson.dumps(messages)) > LARGEST_REMEMBERED_BYTES:
+            return await tokens_of(self.engine, self.model, messages)
+        return tuple(await self.kept.get(self.key(messages), lambda: self._read(messages)))
+
+    async def _read(self, messages: Messages) -> array[int]:
+        """Four bytes a token, of which a list would take forty."""
+        try:
+            return array("I", await tokens_of(self.engine, self.model, messages))
+        except (TypeError, OverflowError):
+            raise engine_error() from None
 
 
 class Chooser:
@@ -81,9 +92,9 @@ class Chooser:
 
     def __init__(self, version: Callable[[str], Hashable]) -> None:
         self._version = version
-        self._spellings: BoundedCache[Spelling] = BoundedCache(MOST_SPELLINGS)
-        self._renderings: BoundedCache[dict[str, Any]] = BoundedCache(MOST_RENDERINGS)
-        self._habits: BoundedCache[Mapping[str, float]] = BoundedCache(MOST_HABITS)
+        self._spellings: BoundedCache[Spelling] = BoundedCache(SPELLINGS_BYTES)
+        self._renderings: BoundedCache[array[int]] = BoundedCache(RENDERINGS_BYTES)
+        self._habits: BoundedCache[Mapping[str, float]] = BoundedCache(HABITS_BYTES)
 
     async def choose(self, engine: Asks, question: Question) -> Choice:
         """Raises:
@@ -100,8 +111,8 @@ class Chooser:
     async def _spelling(self, engine: Asks, question: Question) -> Spelling:
         start, labels = begun_answer(question.messages), sorted(question.labels)
         key = self._key(question, [start, labels])
-        remembering = Remembering(engine, self._renderings, partial(self._key, question))
-        return await self._spellings.get(key, lambda: spell(remembering, question.model, start, labels))
+        remembering = Remembering(engine, question.model, self._renderings, partial(self._key, question))
+        return await self._spellings.get(key, lambda: spell(remembering.tokens, start, labels))
 
     async def _habits_of(
         self, engine: Asks, question: Question, spelling: Spelling

@@ -1,6 +1,7 @@
 """An engine's answer kept in memory, for a recipe that reads it whole."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -43,7 +44,7 @@ class InnerReply:
         self.finish()
 
     def send_error(self, error: GatewayError, headers: Headers) -> None:
-        self._error = error
+        self._error = replace(error)
         self.start(error.status, headers, None)
 
     def leave(self) -> None:
@@ -57,7 +58,7 @@ class InnerReply:
         GatewayError: as a client would have got it.
         """
         if self._error is not None:
-            raise self._error
+            raise replace(self._error)
         if not self._is_whole:
             raise engine_unavailable()
         try:

@@ -5,10 +5,8 @@ where others wait. Whoever needs them sends the schema to `/v1/chat/completions`
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
-import orjson
 from jsonschema import Draft202012Validator
 
 from deployments.gateway.body_rules.schema import schema_problem as problem_for_an_engine
@@ -84,13 +82,8 @@ def is_list_of_strings(value: Any) -> bool:
 
 def mismatch(schema: dict[str, Any], document: Any) -> str | None:
     """Where a document does not satisfy a schema, and how; None if it does."""
-    error = next(validator(orjson.dumps(schema)).iter_errors(document), None)
+    error = next(Draft202012Validator(schema).iter_errors(document), None)
     if error is None:
         return None
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path).lstrip(".")
     return f"{where or 'the document'}: {error.message[:200]}"
-
-
-@lru_cache(maxsize=64)
-def validator(schema: bytes) -> Draft202012Validator:
-    return Draft202012Validator(orjson.loads(schema))

@@ -1,7 +1,7 @@
 """Asks engines for what choosing among labels needs: how a model spells them, and how likely each way on is."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ MOST_TOKENS_READ = 127
 ANYTHING = {"role": "user", "content": "?"}
 
 Message = Mapping[str, str]
+TokensOf = Callable[[Sequence[Message]], Awaitable[Tokens]]
 
 
 class Asks(Protocol):
@@ -86,19 +87,19 @@ async def tokens_of(engine: Asks, model: str, messages: Sequence[Message]) -> To
     return tuple(tokens)
 
 
-async def spell(engine: Asks, model: str, start: str, labels: Sequence[str]) -> Spelling:
-    """As many calls as there are labels, and one more.
+async def spell(tokens: TokensOf, start: str, labels: Sequence[str]) -> Spelling:
+    """As many prompts are made into tokens as there are labels, and one more.
 
     Raises:
         GatewayError: 400, two labels are the same to this model's tokenizer.
     """
     begun = [ANYTHING, {"role": "assistant", "content": start}] if start else [ANYTHING]
     answers = [[ANYTHING, answer_with(start, label)] for label in labels]
-    before, *rendered = await asyncio.gather(*(tokens_of(engine, model, turns) for turns in (begun, *answers)))
+    before, *rendered = await asyncio.gather(*(tokens(turns) for turns in (begun, *answers)))
     shared = shared_beginning([before, *rendered])
-    tokens = {label: rendering[shared:] for label, rendering in zip(labels, rendered, strict=True)}
-    refuse_alike(tokens)
-    return Spelling(with_ends(tokens), len(before) - shared)
+    spelled = {label: rendering[shared:] for label, rendering in zip(labels, rendered, strict=True)}
+    refuse_alike(spelled)
+    return Spelling(with_ends(spelled), len(before) - shared)
 
 
 def refuse_alike(tokens: Mapping[str, Tokens]) -> None:

@@ -2,8 +2,13 @@
 {{- define "baryon.checks" -}}
 {{- $known := fromJson (.Files.Get "files/known_keys.json") -}}
 {{- include "baryon.refuseUnknownKeys" (dict "given" (omit .Values "global") "known" $known "path" "") -}}
+{{- include "baryon.refuseNulls" (dict "given" .Values "needed" (fromJson (.Files.Get "files/no_nulls.json")) "path" "") -}}
 {{- include "baryon.checkNames" . -}}
 {{- include "baryon.checkCluster" . -}}
+{{- include "baryon.checkUpgrade" . -}}
+{{- include "baryon.checkLabels" . -}}
+{{- include "baryon.checkObjects" . -}}
+{{- include "baryon.checkAllResources" . -}}
 {{- include "baryon.checkGateway" . -}}
 {{- range $name, $group := fromYaml (include "baryon.groups" .) -}}
 {{- include "baryon.checkGroup" (dict "root" $ "name" $name "group" $group) -}}
@@ -17,7 +22,7 @@
 {{- fail (printf "\n\nThe name %s has %d characters; KubeRay allows a RayService 47. Choose a shorter release name or fullnameOverride." $name (len $name)) -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
-{{- fail (printf "\n\nThe name %s cannot be a RayService's: it begins with a letter and has small letters, digits and - only." $name) -}}
+{{- fail (printf "\n\nThe name %s cannot be a RayService's: it begins with a letter and has small letters, digits and - only. Choose another release name or set fullnameOverride." $name) -}}
 {{- end -}}
 {{- range $group, $_ := .Values.engineGroups -}}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]{0,40}[a-z0-9])?$" $group) -}}
@@ -33,15 +38,6 @@
 {{- if semverCompare "<2.56.0-0" .Values.rayVersion -}}
 {{- fail (printf "\n\nrayVersion %s: Ray before 2.56.0 has known ways to run a stranger's code." .Values.rayVersion) -}}
 {{- end -}}
-{{- with .Values.upgrade -}}
-{{- if eq .type "NewClusterWithIncrementalUpgrade" -}}
-{{- if not .gatewayClassName }}{{ fail "\n\nupgrade.type NewClusterWithIncrementalUpgrade needs upgrade.gatewayClassName, a class of Gateway API." }}{{ end -}}
-{{- if not (and (le (int .stepSizePercent) (int .maxSurgePercent)) (le (int .maxSurgePercent) 100)) -}}
-{{- fail "\n\nupgrade: stepSizePercent is at most maxSurgePercent, and that at most 100." -}}
-{{- end -}}
-{{- if lt (int .intervalSeconds) 1 }}{{ fail "\n\nupgrade.intervalSeconds is more than 0." }}{{ end -}}
-{{- end -}}
-{{- end -}}
 {{- with .Values.tracing -}}
 {{- if not (regexMatch "^https?://[^\\s?#]+$" (default "" .endpoint)) }}{{ fail "\n\ntracing.endpoint is the URL of an OTLP receiver, like http://collector:4318." }}{{ end -}}
 {{- end -}}
@@ -51,6 +47,11 @@
 {{- range $annotations := list .Values.annotations .Values.head.podAnnotations -}}
 {{- range $key := list "ray.io/ft-enabled" "ray.io/external-storage-namespace" -}}
 {{- if hasKey (default dict $annotations) $key }}{{ fail (printf "\n\nannotations: %s is not set here but by gcsFaultTolerance." $key) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- with get .Values.annotations "ray.io/initializing-timeout" -}}
+{{- if not (and (regexMatch "^([0-9]+|([0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h))+)$" .) (regexMatch "[1-9]" .)) -}}
+{{- fail (printf "\n\nannotations: ray.io/initializing-timeout %s is no time, like 30m, or a number of seconds." .) -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.modelCache -}}
@@ -63,7 +64,7 @@
 {{- end -}}
 
 {{- define "baryon.checkEnv" -}}
-{{- $why := dict "REDIS_PASSWORD" "gcsFaultTolerance.existingSecret" "RAY_REDIS_ADDRESS" "gcsFaultTolerance.redisAddress" "RAY_external_storage_namespace" "gcsFaultTolerance" "RAY_enable_autoscaler_v2" "the chart, always" "RAY_AUTH_MODE" "the chart, always token" "RAY_AUTH_TOKEN" "auth.existingSecret" -}}
+{{- $why := dict "REDIS_USERNAME" "nothing: KubeRay takes one from nowhere else" "REDIS_PASSWORD" "gcsFaultTolerance.existingSecret" "RAY_REDIS_ADDRESS" "gcsFaultTolerance.redisAddress" "RAY_external_storage_namespace" "gcsFaultTolerance" "RAY_enable_autoscaler_v2" "the chart, always" "RAY_AUTH_MODE" "the chart, always token" "RAY_AUTH_TOKEN" "auth.existingSecret" -}}
 {{- range $one := . -}}
 {{- with get $why (default "" $one.name) }}{{ fail (printf "\n\nenv: %s is not set here but by %s." $one.name .) }}{{ end -}}
 {{- end -}}
@@ -71,19 +72,22 @@
 
 {{- define "baryon.checkGateway" -}}
 {{- $gateway := .Values.gateway -}}
-{{- $most := int (default (mul 2 (int $gateway.replicas)) $gateway.maxReplicas) -}}
-{{- if lt $most (int $gateway.replicas) }}{{ fail "\n\ngateway.maxReplicas is smaller than gateway.replicas." }}{{ end -}}
+{{- if lt (int $gateway.maxReplicas) (int $gateway.replicas) }}{{ fail "\n\ngateway.maxReplicas is smaller than gateway.replicas." }}{{ end -}}
 {{- with $gateway.podDisruptionBudget -}}
 {{- if and .enabled (gt (int $gateway.replicas) 1) (ge (int .minAvailable) (int $gateway.replicas)) -}}
 {{- fail "\n\ngateway.podDisruptionBudget.minAvailable is less than gateway.replicas, or no node could ever be emptied." -}}
 {{- end -}}
 {{- end -}}
-{{- $ports := list (int $gateway.port) (int $gateway.adminPort) (int .Values.monitoring.port) 6379 8265 8080 10001 52365 -}}
+{{- $ports := list (int $gateway.port) (int $gateway.adminPort) (int .Values.monitoring.port) 6379 8265 8080 10001 44217 44227 52365 -}}
 {{- range $port := list (int $gateway.port) (int $gateway.adminPort) (int .Values.monitoring.port) -}}
 {{- $times := 0 -}}
 {{- range $ports }}{{ if eq . $port }}{{ $times = add $times 1 }}{{ end }}{{ end -}}
-{{- if and $port (gt (int $times) 1) }}{{ fail (printf "\n\nPort %d is used twice: gateway.port, gateway.adminPort, monitoring.port and Ray's own 6379, 8265, 8080, 10001, 52365 differ." $port) }}{{ end -}}
+{{- if and $port (gt (int $times) 1) }}{{ fail (printf "\n\nPort %d is used twice: gateway.port, gateway.adminPort, monitoring.port and Ray's own 6379, 8265, 8080, 10001, 44217, 44227, 52365 differ." $port) }}{{ end -}}
 {{- end -}}
+{{- with $gateway.service -}}
+{{- if and .loadBalancerSourceRanges (ne .type "LoadBalancer") }}{{ fail "\n\ngateway.service.loadBalancerSourceRanges is for the type LoadBalancer; networkPolicy.gatewayFrom says it for others." }}{{ end -}}
+{{- end -}}
+{{- if regexMatch "^([0-4]s|[0-9]{1,3}ms)$" .Values.monitoring.podMonitor.interval }}{{ fail "\n\nmonitoring.podMonitor.interval is 5s at least, as long as a scrape may take." }}{{ end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}{{ fail "\n\ningress.hosts is missing, like [llm.example.com]." }}{{ end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}{{ fail "\n\nhttpRoute.parentRefs is missing, like [{name: GATEWAY}]." }}{{ end -}}
 {{- end -}}
@@ -94,8 +98,17 @@
 {{- range $kind := list "cpu" "memory" -}}
 {{- if not (dig "limits" $kind "" $.group.resources) }}{{ fail (printf "\n\n%s.resources.limits.%s is missing: Ray's autoscaler sizes pods by it." $at $kind) }}{{ end -}}
 {{- end -}}
-{{- if and (gt (int .group.gpus) 0) (not (hasKey .root.Values.gpuProfiles .group.gpuProfile)) -}}
-{{- fail (printf "\n\n%s.gpuProfile %s is none of gpuProfiles: %s." $at .group.gpuProfile (keys .root.Values.gpuProfiles | sortAlpha | join ", ")) -}}
+{{- $profiles := default dict .root.Values.gpuProfiles -}}
+{{- if and (gt (int .group.gpus) 0) (not (hasKey $profiles .group.gpuProfile)) -}}
+{{- fail (printf "\n\n%s.gpuProfile %s is none of gpuProfiles: %s." $at .group.gpuProfile (keys $profiles | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- range $name, $profile := $profiles -}}
+{{- if not $profile.resourceName }}{{ fail (printf "\n\ngpuProfiles.%s.resourceName is missing, like nvidia.com/gpu." $name) }}{{ end -}}
+{{- range $kind := list "limits" "requests" -}}
+{{- if hasKey (default dict (index $.group.resources $kind)) $profile.resourceName -}}
+{{- fail (printf "\n\n%s.resources.%s.%s: GPUs are said by %s.gpus, which Baryon counts by." $at $kind $profile.resourceName $at) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- include "baryon.checkEnv" .group.env -}}
 {{- end -}}

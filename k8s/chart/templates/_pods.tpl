@@ -1,4 +1,4 @@
-{{- define "baryon.env" -}}
+{{- define "baryon.ownEnv" -}}
 - {name: HOME, value: /home/baryon}
 - {name: BARYON_HOME, value: /var/cache/baryon}
 - {name: HF_HOME, value: /var/cache/baryon/huggingface}
@@ -13,12 +13,19 @@
 {{- if and .downloads .root.Values.huggingFace.existingSecret }}
 - {name: HF_TOKEN_PATH, value: /etc/baryon/hugging-face/token}
 {{- end }}
-{{- with .root.Values.env }}
-{{ toYaml . }}
-{{- end }}
-{{- with .env }}
-{{ toYaml . }}
-{{- end }}
+{{- end -}}
+
+{{/* Of the chart, of all pods, of these pods: one of a name, the last. Arguments: root, env, downloads. */}}
+{{- define "baryon.env" -}}
+{{- $last := dict -}}
+{{- $names := list -}}
+{{- range concat (fromYamlArray (include "baryon.ownEnv" .)) .root.Values.env .env -}}
+{{- $names = append $names .name -}}
+{{- $_ := set $last .name . -}}
+{{- end -}}
+{{- $env := list -}}
+{{- range uniq $names }}{{ $env = append $env (get $last .) }}{{ end -}}
+{{- toYaml $env -}}
 {{- end -}}
 
 {{/* Where a read-only root is written to. /tmp/ray of the head is KubeRay's. */}}
@@ -138,9 +145,18 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{- define "baryon.rayletReadiness" -}}
+{{/*
+A pod that is no gateway is ready once its raylet is. In an incremental upgrade clients come by KubeRay's services, which have every ready
+worker behind them: there such a pod is asked as a gateway is, and so is never ready.
+*/}}
+{{- define "baryon.behindNoService" -}}
+{{- if eq .Values.upgrade.type "NewClusterWithIncrementalUpgrade" -}}
+httpGet: {path: /ready, port: {{ int .Values.gateway.port }}}
+periodSeconds: 60
+{{- else -}}
 httpGet: {path: /api/local_raylet_healthz, port: 52365}
 periodSeconds: 5
+{{- end }}
 timeoutSeconds: 3
 failureThreshold: 3
 {{- end -}}

@@ -19,7 +19,7 @@
 {{- $apart := list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" (dict "matchLabels" $selector)) -}}
 groupName: gateway
 minReplicas: {{ int $gateway.replicas }}
-maxReplicas: {{ int (default (mul 2 (int $gateway.replicas)) $gateway.maxReplicas) }}
+maxReplicas: {{ int $gateway.maxReplicas }}
 idleTimeoutSeconds: 60
 rayStartParams:
   object-store-memory: {{ int64 $serve.object_store_bytes | quote }}
@@ -47,7 +47,7 @@ rayStartParams:
   object-store-memory: {{ int64 $serve.object_store_bytes | quote }}
 resources: {CPU: "0", {{ $serve.state_node }}: "1"}
 template:
-  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "preStop" (fromYamlArray (include "baryon.goesLast" .)) "initContainers" (list (fromYaml (include "baryon.keysIntoState" .))) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict) (dict "name" "keys" "secret" (dict "secretName" (include "baryon.keySecret" .)))) "readiness" (fromYaml (include "baryon.rayletReadiness" .)) "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
+  {{- include "baryon.pod" (dict "root" . "container" "state" "component" "state" "of" $state "resources" $state.resources "account" (printf "%s-worker" (include "baryon.name" .)) "ports" (fromYamlArray (include "baryon.ports" .)) "preStop" (fromYamlArray (include "baryon.goesLast" .)) "initContainers" (list (fromYaml (include "baryon.keysIntoState" .))) "volumes" (list $lib (dict "name" "cache" "emptyDir" dict) (dict "name" "keys" "secret" (dict "secretName" (include "baryon.keySecret" .)))) "readiness" (fromYaml (include "baryon.behindNoService" .)) "nodeSelector" $state.nodeSelector "tolerations" $state.tolerations "affinity" $affinity) | nindent 2 }}
 {{- end -}}
 
 {{- define "baryon.keysIntoState" -}}

@@ -38,3 +38,16 @@
 {{- end -}}
 {{- $best -}}
 {{- end -}}
+
+{{/* Helm takes a key away that a user gives as null. Arguments: given, needed, path. */}}
+{{- define "baryon.refuseNulls" -}}
+{{- $given := .given -}}
+{{- $path := .path -}}
+{{- range $key, $inner := .needed -}}
+{{- $here := ternary $key (printf "%s.%s" $path $key) (eq $path "") -}}
+{{- if kindIs "invalid" (index $given $key) -}}
+{{- fail (printf "\n\n%s is null. Leave it out to have its default." $here) -}}
+{{- end -}}
+{{- if $inner }}{{ include "baryon.refuseNulls" (dict "given" (index $given $key) "needed" $inner "path" $here) }}{{ end -}}
+{{- end -}}
+{{- end -}}

@@ -26,9 +26,12 @@ KINDS = {
         "persistentvolumeclaims": "PersistentVolumeClaim",
         "pods": "Pod",
     },
+    "batch/v1": {"jobs": "Job"},
     "policy/v1": {"poddisruptionbudgets": "PodDisruptionBudget"},
     "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy", "ingresses": "Ingress"},
     "ray.io/v1": {"rayservices": "RayService"},
+    "gateway.networking.k8s.io/v1": {"httproutes": "HTTPRoute"},
+    "monitoring.coreos.com/v1": {"podmonitors": "PodMonitor", "prometheusrules": "PrometheusRule"},
 }
 VERBS = ["create", "delete", "get", "list", "patch", "update"]
 

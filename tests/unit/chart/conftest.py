@@ -5,7 +5,14 @@ import pytest
 from tests.unit.chart.helm import binaries
 
 HERE = Path(__file__).parent
-NEED_NONE = {"test_values_file.py", "test_image.py", "test_image_steps.py", "test_sizing.py", "test_policy_scan.py"}
+NEED_NONE = {
+    "test_values_file.py",
+    "test_image.py",
+    "test_image_steps.py",
+    "test_sizing.py",
+    "test_policy_scan.py",
+    "test_locks.py",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,9 +25,9 @@ EVERYTHING: Document = {
     "modelCache": {"claim": {"create": True, "storageClass": "nfs"}, "warmUp": {"enabled": True}},
     "gcsFaultTolerance": {"enabled": True, "redisAddress": "redis:6379", "existingSecret": "redis"},
     "image": {"digest": "sha256:" + "a" * 64, "pullSecrets": [{"name": "p"}]},
-    "upgrade": {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"},
     "schedulerName": "volcano",
-    "labels": {"kueue.x-k8s.io/queue-name": "q", "volcano.sh/queue-name": "q"},
+    "labels": {"volcano.sh/queue-name": "q"},
     "env": [{"name": "A", "value": "b"}],
     "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}],
 }
+INCREMENTAL: Document = {"upgrade": {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"}}

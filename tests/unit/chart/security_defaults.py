@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from tests.unit.chart.helm import Document, groups, one
 
 LONG_LOAD_S = 600
+METADATA = ip_address("169.254.169.254")
 
 Objects = list[Document]
 
@@ -85,7 +87,11 @@ def blocks_the_metadata_address(objects: Objects) -> bool:
         for peer in rule.get("to", ())
         if "ipBlock" in peer
     ]
-    return all("169.254.0.0/16" in b.get("except", ()) for b in blocks if b["cidr"] == "0.0.0.0/0")
+    return bool(blocks) and not any(_has(b["cidr"]) and not any(map(_has, b.get("except", ()))) for b in blocks)
+
+
+def _has(cidr: str) -> bool:
+    return METADATA in ip_network(cidr)
 
 
 def nothing_leads_to_the_dashboard(objects: Objects) -> bool:

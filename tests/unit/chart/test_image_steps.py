@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.unit.chart.dockerfile import PATH, copied, run_commands
 from tests.unit.chart.helm import ROOT
@@ -66,6 +67,25 @@ def test_the_installer_and_all_pins_of_both_locks_can_be_had(tmp_path: Path) -> 
         command += ["--prefix", str(tmp_path / "install"), "--no-deps", "-r", str(lock)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_gpu_lock_is_all_that_its_packages_ask_for(tmp_path: Path) -> None:
+    """Resolved by their registry's metadata, CUDA's builds too. test_locks.py checks the CPU's by what is installed."""
+    assert pip("install", "--target", str(tmp_path / "tools"), *UV.removeprefix("pip install ").split()).returncode == 0
+    lock = ROOT / "requirements" / "gpu.txt"
+    command = [str(tmp_path / "tools" / "bin" / "uv"), "pip", "install", "--dry-run", "--no-cache"]
+    command += ["--python", sys.executable, "--prefix", str(tmp_path / "install"), "-r", str(lock)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    would = [line.removeprefix(" + ") for line in done.stderr.splitlines() if line.startswith(" + ")]
+    pins = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    assert sorted(map(plain, would)) == sorted(map(plain, pins))
+
+
+def plain(pin: str) -> str:
+    name, _, version = pin.partition("==")
+    return f"{canonicalize_name(name.partition('[')[0])}=={version}"
 
 
 @pytest.mark.slow

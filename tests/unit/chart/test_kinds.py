@@ -5,17 +5,29 @@ import json
 
 import pytest
 
-from tests.unit.chart.everything import EVERYTHING
+from tests.unit.chart.everything import EVERYTHING, INCREMENTAL
 from tests.unit.chart.golden import PRESETS
 from tests.unit.chart.helm import Document, groups, rendered
-from tests.unit.chart.kinds import OF_OPERATORS, VERSIONS, compiler, is_kubernetes_own, kubernetes_validate, wrong_types
+from tests.unit.chart.kinds import (
+    OF_OPERATORS,
+    VERSIONS,
+    compiler,
+    is_kubernetes_own,
+    kubernetes_validate,
+    problems_of_operators,
+)
 
 pytestmark = pytest.mark.slow
 
 
 def all_objects() -> list[Document]:
     """Of every preset and with everything on; pods as such too."""
-    releases = [rendered(), rendered(EVERYTHING), *(rendered(presets=(preset,)) for preset in PRESETS)]
+    releases = [
+        rendered(),
+        rendered(EVERYTHING),
+        rendered(INCREMENTAL),
+        *(rendered(presets=(preset,)) for preset in PRESETS),
+    ]
     pods = [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": group["template"]["spec"]}
         for release in releases
@@ -52,7 +64,7 @@ def test_gateway_api_and_the_prometheus_operator_take_theirs() -> None:
     compiler()
     documents = [o for o in rendered(EVERYTHING) if o["kind"] in OF_OPERATORS]
     assert {o["kind"] for o in documents} == set(OF_OPERATORS)
-    assert wrong_types(documents) == ""
+    assert problems_of_operators(documents) == ""
 
 
 @pytest.mark.parametrize(
@@ -60,10 +72,14 @@ def test_gateway_api_and_the_prometheus_operator_take_theirs() -> None:
     [
         ("HTTPRoute", {"rulez": []}, "'rulez' does not exist"),
         ("PodMonitor", {"selector": {}, "podMetricsEndpoints": [{"intervall": "1s"}]}, "'intervall' does not exist"),
+        ("HTTPRoute", {"hostnames": ["LLM.example.com"]}, "hostnames/0 must match pattern"),
+        ("HTTPRoute", {"rules": [{"timeouts": {"request": "soon"}}]}, "timeouts/request must match pattern"),
+        ("PodMonitor", {"selector": {}, "podMetricsEndpoints": [{"interval": "often"}]}, "interval must match pattern"),
+        ("PrometheusRule", {"groups": [{"name": "a", "interval": "often"}]}, "interval must match pattern"),
         ("PrometheusRule", {"groups": [{"name": "a", "rules": [{"alert": "A"}]}]}, "'expr' is missing"),
     ],
 )
 def test_a_wrong_one_is_seen(kind: str, spec: Document, words: str) -> None:
     compiler()
     (right,) = [o for o in rendered(EVERYTHING) if o["kind"] == kind]
-    assert words in wrong_types([{**right, "spec": spec}]).replace('"', "")
+    assert words in problems_of_operators([{**right, "spec": spec}]).replace('"', "")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from tests.unit.chart.everything import EVERYTHING
@@ -41,6 +42,11 @@ def test_with_everything_on_it_is_valid(binary: Path) -> None:
     assert one(objects, "ConfigMap", "demo-more")
 
 
+def test_it_needs_no_other_chart() -> None:
+    assert "dependencies" not in yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert not (CHART / "charts").exists()
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_renders_what_was_reviewed(preset: str) -> None:
     assert golden(preset) == (FOLDER / f"{preset}.yaml").read_text(), "python -m tests.unit.chart.golden writes it anew"
@@ -69,6 +75,19 @@ def test_ray_derives_what_each_pod_has() -> None:
     assert (resources["state"]["CPU"], resources["state"]["baryon_state"]) == (0, 1)
     assert (resources["h100"]["CPU"], resources["h100"]["GPU"], resources["h100"]["baryon_group_h100"]) == (64, 8, 1)
     assert (types["h100"]["min_workers"], types["h100"]["max_workers"]) == (1, 2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_ray_derives_the_same_as_kubernetes_of_every_group(preset: str) -> None:
+    objects = rendered(presets=(preset,))
+    cluster = one(objects, "RayService")["spec"]["rayClusterConfig"]
+    custom_resource = {"metadata": {"name": "c", "namespace": "n"}, "spec": cluster}
+    types = _derive_autoscaling_config_from_ray_cr(custom_resource)["available_node_types"]
+    for name, group in groups(objects).items():
+        limits = container(group)["resources"]["limits"]
+        derived = types["headgroup" if name == "head" else name]["resources"]
+        assert str(derived["CPU"]) == group["resources"].get("CPU", limits["cpu"])
+        assert derived.get("GPU", 0) == limits.get("nvidia.com/gpu", 0)
 
 
 def test_recipes_of_a_config_map_are_where_gateways_look_for_them() -> None:
@@ -118,6 +137,18 @@ def test_a_gpu_group_asks_for_gpus_where_they_are() -> None:
 
 def test_a_group_may_begin_at_zero() -> None:
     assert groups(rendered({"engineGroups": {"cpu": {"minReplicas": 0}}}))["cpu"]["minReplicas"] == 0
+
+
+def test_with_high_availability_no_two_of_a_kind_are_on_one_node_only() -> None:
+    made = groups(rendered(presets=("ha",)))
+    for name, component, least in (("gateway", "gateway", 3), ("cpu", "engine", 2)):
+        assert made[name]["minReplicas"] >= least
+        (spread,) = made[name]["template"]["spec"]["topologySpreadConstraints"]
+        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+        assert spread["minDomains"] >= 2, "with one node alone Kubernetes takes any number for spread"
+        found_by = spread["labelSelector"]["matchLabels"]
+        assert found_by == {"app.kubernetes.io/component": component}
+        assert found_by.items() <= made[name]["template"]["metadata"]["labels"].items()
 
 
 def test_state_is_on_a_volume_that_uninstall_keeps() -> None:

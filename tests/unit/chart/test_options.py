@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.unit.chart.everything import INCREMENTAL
 from tests.unit.chart.helm import Document, HelmRefused, groups, one, rendered
 
 WARM: Document = {"modelCache": {"claim": {"create": True}, "warmUp": {"enabled": True}}}
@@ -102,16 +103,56 @@ def test_the_control_plane_is_kept_in_redis_with_its_password_from_a_secret() ->
     assert options == {"redisAddress": "redis:6379", "redisPassword": secret}
 
 
-def test_queues_find_the_release_by_labels_and_pods_by_their_scheduler() -> None:
-    labels = {"kueue.x-k8s.io/queue-name": "q", "volcano.sh/queue-name": "v"}
+def test_volcano_finds_the_release_by_labels_and_pods_by_their_scheduler() -> None:
+    labels = {"volcano.sh/queue-name": "v"}
     objects = rendered({"labels": labels, "schedulerName": "volcano"})
     assert labels.items() <= one(objects, "RayService")["metadata"]["labels"].items()
     assert {g["template"]["spec"]["schedulerName"] for g in groups(objects).values()} == {"volcano"}
 
 
+def test_kueue_finds_an_elastic_release_of_one_cluster() -> None:
+    """Its webhook refuses an autoscaler without the annotation, and its slices have quota for one cluster."""
+    queue, elastic = {"kueue.x-k8s.io/queue-name": "q"}, {"kueue.x-k8s.io/elastic-job": "true"}
+    service = one(rendered({"labels": queue, "annotations": elastic, "upgrade": {"type": "None"}}), "RayService")
+    assert queue.items() <= service["metadata"]["labels"].items()
+    assert service["metadata"]["annotations"] == elastic
+    assert service["spec"]["upgradeStrategy"] == {"type": "None"}
+
+
+def test_in_an_incremental_upgrade_gateways_alone_are_ever_ready() -> None:
+    """KubeRay's Gateway leads to services with every ready worker behind them, at the head's port named `serve`."""
+    made = groups(rendered({**INCREMENTAL, "gateway": {"port": 8123}}))
+    probes = {name: container(group)["readinessProbe"]["httpGet"] for name, group in made.items() if name != "head"}
+    assert {"name": "serve", "containerPort": 8123} in container(made["head"])["ports"]
+    assert {"name": "gateway", "containerPort": 8123} in container(made["gateway"])["ports"]
+    assert probes["gateway"] == {"path": "/ready", "port": "gateway", "scheme": "HTTP"}
+    for name in ("state", "cpu"):
+        assert probes[name] == {"path": "/ready", "port": 8123}
+        assert 8123 not in [port["containerPort"] for port in container(made[name])["ports"]]
+
+
+def test_the_last_of_two_variables_of_one_name_is_taken_as_kubernetes_takes_no_second() -> None:
+    """Neither does server-side apply, which Helm 4 asks for."""
+    both = [{"name": "HF_HOME", "value": "/a"}, {"name": "MINE", "value": "a"}]
+    made = groups(rendered({"env": both, "engineGroups": {"cpu": {"env": [{"name": "MINE", "value": "b"}]}}}))
+    for name, mine in (("cpu", "b"), ("gateway", "a")):
+        env = container(made[name])["env"]
+        assert len({one["name"] for one in env}) == len(env)
+        assert {"name": "HF_HOME", "value": "/a"} in env
+        assert {"name": "MINE", "value": mine} in env
+
+
+def test_every_name_that_the_chart_makes_is_one_with_the_longest_name_of_a_release() -> None:
+    """63 characters: a Job's and a Service's name are labels or host names too."""
+    name = "a" * 47
+    objects = rendered({**WARM, "fullnameOverride": name, "monitoring": {"dashboards": {"enabled": True}}})
+    too_long = [o["metadata"]["name"] for o in objects if len(o["metadata"]["name"]) > 63 and o["kind"] != "ConfigMap"]
+    assert too_long == []
+    assert len(one(objects, "Job")["metadata"]["name"]) == 63
+
+
 def test_an_incremental_upgrade_has_its_steps() -> None:
-    values = {"upgrade": {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"}}
-    assert one(rendered(values), "RayService")["spec"]["upgradeStrategy"]["clusterUpgradeOptions"] == {
+    assert one(rendered(INCREMENTAL), "RayService")["spec"]["upgradeStrategy"]["clusterUpgradeOptions"] == {
         "gatewayClassName": "istio",
         "intervalSeconds": 60,
         "maxSurgePercent": 100,
@@ -133,3 +174,8 @@ def test_head_and_state_go_after_what_drains() -> None:
     }
     drains, last = ["cluster.node_drain", "--within-s", "200"], ["cluster.others_drain", "--within-s", "215"]
     assert hooks == {"head": last, "state": last, "gateway": drains, "cpu": drains}
+
+
+def container(group: Document) -> Document:
+    (only,) = group["template"]["spec"]["containers"]
+    return dict(only)

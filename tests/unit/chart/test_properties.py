@@ -34,6 +34,7 @@ MODELS = st.builds(
         {}, optional={"chat_template": NASTY, "max_model_len": st.integers(1, 2**31), "seed": st.just(0)}
     ),
 )
+HOSTS = st.from_regex(r"\A(\*\.)?[a-z0-9]([-a-z0-9]{0,5}[a-z0-9])?\Z")
 FREE = st.dictionaries(NASTY, NASTY, max_size=2)
 ENV = st.lists(st.builds(lambda value: {"name": "X", "value": value}, NASTY), max_size=2)
 SWITCH = st.fixed_dictionaries({"enabled": st.booleans()})
@@ -69,7 +70,7 @@ VALUES = st.fixed_dictionaries(
         "state": SMALL_POD,
         "env": ENV,
         "annotations": FREE,
-        "ingress": st.fixed_dictionaries({"enabled": st.booleans(), "hosts": st.lists(NASTY, max_size=2)}),
+        "ingress": st.fixed_dictionaries({"enabled": st.booleans(), "hosts": st.lists(HOSTS, max_size=2)}),
         "monitoring": st.fixed_dictionaries({}, optional={"podMonitor": SWITCH, "prometheusRule": SWITCH}),
         "modelCache": st.fixed_dictionaries(
             {}, optional={"claim": st.fixed_dictionaries({"create": st.booleans()}), "warmUp": SWITCH}
@@ -100,6 +101,7 @@ REFUSALS = [
     "modelCache.warmUp fills a claim",
     "drain.seconds",
     "upgrade.gatewayClassName",
+    "gateway.tls exclude each other",
     "stepSizePercent is at most",
     "intervalSeconds is more than 0",
     "no node could ever be emptied",

@@ -1,14 +1,18 @@
 """What would fail later, or silently, is refused before anything is created, with words."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.chart.everything import INCREMENTAL
 from tests.unit.chart.helm import CHART, Document, HelmRefused, binaries, rendered
 
 SIMULATED = {"name": "s", "engine": "simulated", "profile": "instant"}
+KUEUE = {"kueue.x-k8s.io/queue-name": "q"}
+ELASTIC = {"kueue.x-k8s.io/elastic-job": "true"}
 REFUSED: list[tuple[Document, str]] = [
     ({"gateway": {"replicaz": 2}}, "no value gateway.replicaz. Is replicas meant?"),
     ({"model": []}, "no value model. Is models meant?"),
@@ -21,6 +25,22 @@ REFUSED: list[tuple[Document, str]] = [
     ({"models": [{**SIMULATED, "slo": {"ttft": 2}}]}, "models[0].slo.ttft. Is ttft_ms meant?"),
     ({"gateway": {"settings": {"queue_max_wait": 2}}}, "Is queue_max_wait_s meant?"),
     ({"tracing": {"endpoint": "http://c", "samples": 1}}, "Is sample meant?"),
+    ({"gateway": {"env": [{"nme": "A"}]}}, "no value gateway.env[0].nme. Is name meant?"),
+    ({"head": {"tolerations": [{"kee": "A"}]}}, "no value head.tolerations[0].kee. Is key meant?"),
+    ({"securityContext": {"readOnlyRootFileSystem": True}}, "Is readOnlyRootFilesystem meant?"),
+    ({"podSecurityContext": {"runAsNonroot": True}}, "Is runAsNonRoot meant?"),
+    ({"gateway": {"resources": {"limit": {}}}}, "no value gateway.resources.limit. Is limits meant?"),
+    (
+        {"groupDefaults": {"volumes": [{"name": "a", "persistentVolumeClaim": {"claimname": "c"}}]}},
+        "groupDefaults.volumes[0].persistentVolumeClaim.claimname. Is claimName meant?",
+    ),
+    ({"engineGroups": {"g": {"readinessProbe": {"httpGet": {"pth": "/"}}}}}, "httpGet.pth. Is path meant?"),
+    ({"ingress": {"tls": [{"secretname": "a"}]}}, "ingress.tls[0].secretname. Is secretName meant?"),
+    ({"httpRoute": {"parentRefs": [{"nme": "a"}]}}, "httpRoute.parentRefs[0].nme. Is name meant?"),
+    (
+        {"networkPolicy": {"monitoringFrom": [{"namespaceSelector": {"matchLabel": {}}}]}},
+        "monitoringFrom[0].namespaceSelector.matchLabel. Is matchLabels meant?",
+    ),
     ({"gateway": {"replicas": "two"}}, "replicas"),
     ({"gateway": {"port": 70000}}, "port"),
     ({"models": [{**SIMULATED, "replicas": {"min": -1}}]}, "min"),
@@ -43,6 +63,50 @@ REFUSED: list[tuple[Document, str]] = [
         {"head": {"podAnnotations": {"ray.io/external-storage-namespace": "x"}}},
         "ray.io/external-storage-namespace is not set here",
     ),
+    ({"env": [{"name": "REDIS_USERNAME", "value": "x"}]}, "REDIS_USERNAME is not set here"),
+    ({"annotations": {"ray.io/initializing-timeout": "soon"}}, "ray.io/initializing-timeout soon is no time"),
+    ({"annotations": {"ray.io/initializing-timeout": "0s"}}, "ray.io/initializing-timeout 0s is no time"),
+    ({**INCREMENTAL, "gateway": {"tls": {"existingSecret": "t"}}}, "gateway.tls exclude each other"),
+    ({"labels": KUEUE}, 'only with annotations: {kueue.x-k8s.io/elastic-job: "true"}'),
+    ({"labels": KUEUE, "annotations": ELASTIC}, "set upgrade.type to None"),
+    (
+        {
+            "labels": KUEUE,
+            "annotations": ELASTIC,
+            "upgrade": {"type": "None"},
+            "engineGroups": {f"g{n}": {} for n in range(15)},
+        },
+        "Kueue takes 17 groups",
+    ),
+    ({"gpuProfiles": {"x": {"nodeSelector": {"a": "b"}}}}, "gpuProfiles.x.resourceName is missing"),
+    ({"gpuProfiles": {"x": {"resourceName": "gpu"}}}, "resourceName"),
+    (
+        {"engineGroups": {"g": {"resources": {"limits": {"cpu": 1, "memory": "8Gi", "nvidia.com/gpu": 1}}}}},
+        "limits.nvidia.com/gpu: GPUs are said by engineGroups.g.gpus",
+    ),
+    ({"gateway": {"resources": {"limits": {"memory": "1Gi"}}}}, "requests.memory 2Gi is more than limits.memory 1Gi"),
+    ({"head": {"resources": {"limits": {"cpu": "500m"}}}}, "requests.cpu 1 is more than limits.cpu 500m"),
+    ({"gateway": {"resources": {"limits": {"memory": "8 GB"}}}}, "memory"),
+    ({"state": {"persistence": {"size": "large"}}}, "size"),
+    ({"modelCache": {"claim": {"create": True, "accessModes": ["RWX"]}}}, "accessModes"),
+    ({"networkPolicy": {"apiServerCidr": ""}}, "apiServerCidr"),
+    ({"networkPolicy": {"apiServerPorts": []}}, "apiServerPorts"),
+    ({"networkPolicy": {"blockedCidrs": ["metadata"]}}, "blockedCidrs"),
+    ({"gateway": {"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}}, "is for the type LoadBalancer"),
+    ({"monitoring": {"podMonitor": {"interval": "often"}}}, "interval"),
+    ({"monitoring": {"podMonitor": {"interval": "4s"}}}, "monitoring.podMonitor.interval is 5s at least"),
+    ({"image": {"tag": "a b"}}, "tag"),
+    ({"ingress": {"enabled": True, "hosts": ["LLM.example.com/x"]}}, "hosts"),
+    ({"annotations": {"a": True}}, "annotations"),
+    ({"env": [{"name": "A", "value": 1}]}, "value"),
+    ({"labels": {"app.kubernetes.io/instance": "x"}}, "app.kubernetes.io/instance is the chart's own"),
+    ({"monitoring": {"podMonitor": {"labels": {"helm.sh/chart": "x"}}}}, "helm.sh/chart is the chart's own"),
+    (
+        {"groupDefaults": {"podLabels": {"app.kubernetes.io/component": "gateway"}}},
+        "engineGroups.cpu.podLabels: app.kubernetes.io/component is the chart's or KubeRay's own",
+    ),
+    ({"gateway": {"podLabels": {"ray.io/group": "x"}}}, "gateway.podLabels: ray.io/group is the chart's or KubeRay's"),
+    ({"extraObjects": [{"kind": "ConfigMap"}]}, "extraObjects[0]: an object has an apiVersion"),
     ({"modelCache": {"warmUp": {"enabled": True}}}, "modelCache.warmUp fills a claim"),
     ({"modelCache": {"existingClaim": "a", "claim": {"create": True}}}, "either existingClaim, or claim.create"),
     ({"drain": {"seconds": 100}}, "drain.seconds 100 is more than 145"),
@@ -100,10 +164,35 @@ def test_every_helm_refuses_a_typo_in_every_section(binary: Path) -> None:
                 rendered({section: {"zzz": 1}}, binary=binary)
 
 
+def null_at(needed: Document, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, inner in needed.items():
+        yield (*path, key)
+        yield from null_at(inner, (*path, key))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("binary", binaries(), ids=lambda path: path.name)
+def test_a_null_is_refused_in_words_wherever_a_template_needs_a_value(binary: Path) -> None:
+    """`KEY:` with nothing behind it; Helm takes the default away."""
+    paths = list(null_at(json.loads((CHART / "files" / "no_nulls.json").read_text())))
+    said = {path: said_of_null(path, binary) for path in paths}
+    assert {path: words for path, words in said.items() if f"{'.'.join(path)} is null" not in words} == {}
+    assert len(paths) > 100
+
+
+def said_of_null(path: tuple[str, ...], binary: Path) -> str:
+    values: Any = None
+    for key in reversed(path):
+        values = {key: values}
+    with pytest.raises(HelmRefused) as refused:
+        rendered(values, binary=binary)
+    return str(refused.value)
+
+
 def test_what_kubernetes_leaves_free_is_free() -> None:
     free: dict[str, Any] = {
         "podAnnotations": {"a/b": "c"},
         "affinity": {"nodeAffinity": {}},
-        "nodeSelector": {"x": "y"},
+        "nodeSelector": {"disk": "ssd"},
     }
     rendered({"gateway": free, "head": free, "state": free, "engineGroups": {"cpu": free}, "global": {"any": 1}})

@@ -71,6 +71,14 @@ def test_rotate_revoke_and_limit() -> None:
     [
         (("create", "--tenant", "a b"), "a tenant's name has"),
         (("create", "--tenant", "anyone"), "another name"),
+        (("create", "--tenant", "a\nb"), "a tenant's name has"),
+        (("create", "--tenant", "\x1b[31mred"), "a tenant's name has"),
+        (("create", "--tenant", "a" * 1_000_000), "a tenant's name has"),
+        (("create", "--tenant", "a", "--model", "\x1b[2J"), "cannot be a model's name"),
+        (("create", "--tenant", "a", "--model", "m\n"), "cannot be a model's name"),
+        (("create", "--tenant", "a", "--model", "m" * 1_000_000), "cannot be a model's name"),
+        (("create", "--tenant", "a", "--requests-per-minute", "1e30"), "neither a count"),
+        (("create", "--tenant", "a", "--requests-per-minute", "NaN"), "neither a count"),
         (("create", "--tenant", "a", "--requests-per-minute", "-1"), "neither a count"),
         (("create", "--tenant", "a", "--tokens-per-day", "9" * 5000), "neither a count"),
         (("create", "--tenant", "a", "--expires", "soon"), "nor a date"),
@@ -186,3 +194,16 @@ def test_whether_a_tenants_personal_data_is_taken_out_is_said_shown_and_audited(
     refused = baryon("keys", "limit", "acme", "--privacy", "on")
     assert refused.exit_code == 2
     assert "redact" in refused.output
+
+
+@pytest.mark.usefixtures("run_folder")
+def test_a_restored_backup_says_which_revoked_keys_are_good_again(tmp_path: Path) -> None:
+    made = told("keys", "create", "--tenant", "acme")
+    file = tmp_path / "backup.zip"
+    assert baryon("backup", str(file)).exit_code == 0
+    told("keys", "revoke", made["id"])
+    done = baryon("restore", str(file), "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert f"the key {made['id']} of acme; `baryon keys revoke {made['id']}` ends it" in done.output
+    (row, *_) = told("audit")
+    assert (row["actor"], row["action"], row["details"]) == (actor(), "state.restore", {"good_again": [made["id"]]})

@@ -121,6 +121,13 @@ def test_the_overview_has_the_panels_that_ray_s_serve_page_embeds() -> None:
     ]
 
 
+def test_no_panel_of_the_overview_is_shown_as_one_of_serve_s_proxies() -> None:
+    """For which Ray's page of Serve's own status asks the same uid."""
+    asked = _panels_that_ray_embeds("Ongoing HTTP Requests")
+    assert asked == {20, 21, 22, 23, 24, 25}
+    assert not asked & {panel.id for panel in DASHBOARDS[0].panels}
+
+
 def _titles(dashboard: Dashboard, ids: set[int]) -> list[str]:
     chosen: list[Panel] = [panel for panel in dashboard.panels if panel.id in ids]
     return [panel.title for panel in chosen]
