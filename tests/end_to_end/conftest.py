@@ -61,7 +61,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture(scope="session")
 def cluster(receiver: OtlpReceiver) -> Iterator[ClusterProcess]:
-    tracing = f"tracing: {{endpoint: '{receiver.endpoint}', sample: 0}}\n"
+    tracing = f"tracing: {{endpoint: '{receiver.endpoint}', sample: 0, follow_callers: true}}\n"
     with running_cluster(MODELS, always=tracing) as process:
         yield process
 
