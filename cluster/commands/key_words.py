@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from deployments.gateway.tenants.tenant import Privacy
+from deployments.gateway.tenants.tenant import Privacy, ShowText
 from deployments.key_changes import LIMITS
 
 DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])")
@@ -74,6 +74,7 @@ def settings_said(
     priority: int | None,
     models: list[str] | None,
     privacy: Privacy | None,
+    show_text: ShowText | None,
     *,
     all_models: bool,
 ) -> dict[str, Any]:
@@ -89,6 +90,8 @@ def settings_said(
         said["priority"] = priority
     if privacy is not None:
         said["privacy"] = privacy
+    if show_text is not None:
+        said["show_text"] = show_text
     if models and all_models:
         raise KeyWordError("--model and --all-models exclude each other")
     if models or all_models:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from deployments.gateway.request_record import RequestRecord
+from deployments.gateway.texts.kept_texts import KeptTexts
 
 KEPT = 1000
 NO_GAPS = array("f")
@@ -14,10 +15,14 @@ Document = dict[str, Any]
 
 
 class RecentRequests:
-    """Keeps the last `kept` records and tells them as JSON documents. A client's own id names its latest request."""
+    """Keeps the last `kept` records and tells them as JSON documents. A client's own id names its latest request.
 
-    def __init__(self, kept: int = KEPT) -> None:
+    `texts`: what some of them said, which goes when they do.
+    """
+
+    def __init__(self, kept: int = KEPT, texts: KeptTexts | None = None) -> None:
         self._kept = kept
+        self.texts = KeptTexts(lambda _: None) if texts is None else texts
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
         self._by_client_id: dict[str, RequestRecord] = {}
 
@@ -32,16 +37,21 @@ class RecentRequests:
 
     def _forget_oldest(self) -> None:
         _, record = self._records.popitem(last=False)
+        if self.texts:
+            self.texts.forget(record.request_id)
         if self._by_client_id.get(record.client_request_id) is record:
             del self._by_client_id[record.client_request_id]
 
     def find(self, identity: str) -> Document | None:
-        """By our id, by the client's own, or the latest of a recipe's call or of a trace."""
+        """By our id, by the client's own, or the latest of a recipe's call or of a trace; with its text, if kept."""
         record = self._records.get(identity) or self._by_client_id.get(identity)
         for kind in ("part_of", "trace_id"):
             if record is None and identity:
                 record = next(self._matching({kind: identity}), None)
-        return record.document() if record is not None else None
+        if record is None:
+            return None
+        text = self.texts.of(record.request_id)
+        return record.document() if text is None else {**record.document(), "text": text}
 
     def latest(
         self,
