@@ -36,6 +36,7 @@ class GatewayConfig(Section):
     `max_n`: answers to one request. `extra_body_fields`: what clients may send beside what the gateway knows.
     `media_hosts`: from where it may fetch images and the like, by https. `cors_origins`: of web pages that may call.
     `require_keys`: auto: as soon as there is a key, and where other machines reach `host`; or always.
+    `keys_good_for_s`: while state, which may have revoked some, is away; null: until it is back.
     `phone_regions`, `names_url`, `names_model`: what tenants with redaction have found beside the rest.
     `recipes_folder`: YAML files of your own recipes. `recipes_model`: for recipes that name none.
     `admin_port`: of the console, on this machine alone; 0: none.
@@ -56,6 +57,7 @@ class GatewayConfig(Section):
     media_hosts: list[str] = Field(default_factory=list)
     cors_origins: list[str] = Field(default_factory=list)
     require_keys: Literal["auto", "always"] = "auto"
+    keys_good_for_s: float | None = Field(None, ge=60)
     phone_regions: list[str] = Field(default_factory=lambda: ["US"])
     names_url: str = ""
     names_model: str = ""
@@ -270,10 +272,14 @@ class MonitoringConfig(Section):
 
 
 class TracingConfig(Section):
-    """Spans of requests, by OTLP over HTTP. `sample`: the share of those requests whose caller did not decide it."""
+    """Spans of requests, by OTLP over HTTP. `sample`: the share of requests that have them.
+
+    `follow_callers`: all that a caller's `traceparent` calls sampled have them too: for callers that are your own.
+    """
 
     endpoint: str
     sample: float = Field(1.0, ge=0, le=1)
+    follow_callers: bool = False
 
     @field_validator("endpoint")
     @classmethod

@@ -1,5 +1,6 @@
 """A Ray head node of our own on this machine, started and ended by id."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -126,10 +127,22 @@ def auth_token() -> str | None:
 def _ensure_auth_token() -> None:
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and auth_token() is None:
         done = subprocess.run(
-            [ray_executable(), "get-auth-token", "--generate"], capture_output=True, text=True, check=False
+            [ray_executable(), "get-auth-token", "--generate"],
+            capture_output=True,
+            text=True,
+            check=False,
+            umask=0o077,
         )
         if done.returncode != 0:
             raise RayStartError(f"Ray could not make its authentication token: {done.stderr.strip()[-400:]}")
+    _keep_private(Path.home() / ".ray" / "auth_token")
+
+
+def _keep_private(token: Path) -> None:
+    """Ray makes the file readable for all, and whoever has the token runs what he likes as this user."""
+    with contextlib.suppress(OSError):
+        if token.stat().st_mode & 0o077:
+            token.chmod(0o600)
 
 
 def _listens(host: str, port: int) -> bool:

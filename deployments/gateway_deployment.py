@@ -114,7 +114,12 @@ class GatewayDeployment:
         if tracing is not None:
             from deployments.gateway.tracing import OtlpTracing
 
-            app.tracing = OtlpTracing(app.routers.gateway_id, tracing["endpoint"], tracing["sample"])
+            app.tracing = OtlpTracing(
+                app.routers.gateway_id,
+                tracing["endpoint"],
+                tracing["sample"],
+                follows_callers=tracing["follow_callers"],
+            )
         if before is not None:
             await asyncio.to_thread(before.close)
 

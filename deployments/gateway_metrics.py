@@ -16,6 +16,7 @@ class GatewayMetrics:
         gauge(metrics.GATEWAYS, registry).set(1)
         self._in_flight = gauge(metrics.IN_FLIGHT, registry)
         self._state_silent = gauge(metrics.STATE_SILENT, registry)
+        self._keys_age = gauge(metrics.KEYS_AGE, registry)
         self._waiting = GaugeRows(metrics.WAITING, registry)
         self._limited = counter(metrics.LIMITED, registry)
         self._key_errors = counter(metrics.KEY_ERRORS, registry)
@@ -24,6 +25,7 @@ class GatewayMetrics:
     def publish(self, app: GatewayApp, state_silent_s: float) -> None:
         self._in_flight.set(app.in_flight())
         self._state_silent.set(state_silent_s)
+        self._keys_age.set(app.door.keys_age_s)
         self._waiting.show({(model,): app.room.waiting(model) for model, _ in app.routers.items()})
         self._count(self._limited, app.spending.limited.items())
         self._count(self._key_errors, (((reason,), total) for reason, total in app.key_errors.items()))

@@ -1,5 +1,6 @@
 """What a change to keys or tenants does to their rows, and the row that the audit log gets of it."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -12,6 +13,8 @@ from deployments.gateway.tenants.api_key import digest
 from deployments.gateway.tenants.keyring import tenant_of_row
 from deployments.gateway.tenants.tenant import ANYONE, Tenant
 from deployments.key_changes import LIMITS, CreateKey, KeyChange, RevokeKey, RotateKey, SetLimits
+
+TENANT_NAME = re.compile(r"[\w.@-]{1,64}")
 
 
 class KeyRefused(Exception):
@@ -44,6 +47,8 @@ class KeyAdministration:
                 return self._set_limits(change, actor)
 
     def _create(self, change: CreateKey, actor: str) -> dict[str, Any]:
+        if not TENANT_NAME.fullmatch(change.tenant):
+            raise KeyRefused("a tenant's name has 1 to 64 letters, digits and . @ - _ only")
         if change.tenant == ANYONE.name:
             raise KeyRefused(f"'{ANYONE.name}' is who asks without a key; give the tenant another name")
         if self._row("tenant", "name", change.tenant) is None:

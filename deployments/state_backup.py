@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,7 +17,9 @@ from pathlib import Path
 
 import orjson
 
-from deployments.sqlite_file import BESIDE, set_aside
+from deployments.audit_log import AuditLog
+from deployments.revived_keys import RevivedKey, revived_keys
+from deployments.sqlite_file import BESIDE, connect, set_aside
 
 MANIFEST = "manifest.json"
 FORMAT = "baryon-state"
@@ -31,11 +33,12 @@ class BackupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """`kept`: where what was there before is now."""
+    """`kept`: where what was there before is now. `revived`: keys that were ended since; None if nobody can tell."""
 
     made_at_s: float
     files: tuple[Path, ...]
     kept: tuple[Path, ...]
+    revived: tuple[RevivedKey, ...] | None = ()
 
 
 def backup(state_path: Path) -> bytes:
@@ -61,8 +64,9 @@ def backup(state_path: Path) -> bytes:
     return written.getvalue()
 
 
-def restore(archive: bytes, state_path: Path, *, overwrite: bool) -> Restored:
-    """Put the files back, of a cluster that does not run. What is there is kept under another name.
+def restore(archive: bytes, state_path: Path, *, overwrite: bool, actor: str) -> Restored:
+    """Put the files back, of a cluster that does not run. What is there is kept under another name. The audit log has
+    that `actor` did it.
 
     Raises:
         BackupError: it is no backup, is damaged, or what is there has changed since it was made and `overwrite` is not
@@ -83,7 +87,26 @@ def restore(archive: bytes, state_path: Path, *, overwrite: bool) -> Restored:
     for name, path in targets.items():
         path.touch(mode=0o600)
         path.write_bytes(contents[name])
-    return Restored(made_at_s, tuple(targets.values()), kept)
+    revived = _revived(kept, there.index(state_path), state_path) if state_path in there else ()
+    if state_path.is_file():
+        _note(state_path, actor, made_at_s, revived)
+    return Restored(made_at_s, tuple(targets.values()), kept, revived)
+
+
+def _note(state_path: Path, actor: str, made_at_s: float, revived: Sequence[RevivedKey] | None) -> None:
+    """What was audited since the backup is in the file that is kept."""
+    ids = None if revived is None else [key.key_id for key in revived]
+    with closing(connect(state_path)) as connection:
+        AuditLog(connection).add(actor, "state.restore", f"as of {_time(made_at_s)}", {"good_again": ids})
+
+
+def _revived(kept: Sequence[Path], state: int, state_path: Path) -> tuple[RevivedKey, ...] | None:
+    if not state_path.is_file():
+        return ()
+    try:
+        return revived_keys(kept[state], state_path)
+    except sqlite3.Error:
+        return None
 
 
 def _files(state_path: Path) -> list[Path]:

@@ -121,6 +121,15 @@ STATE_SILENT = Metric(
     "gateway",
     merge="livemax",
 )
+KEYS_AGE = Metric(
+    "baryon_keys_age_seconds",
+    "gauge",
+    "seconds",
+    (),
+    "Since state last told a gateway of this node which keys there are: up to 21 s where nothing changes.",
+    "gateway",
+    merge="livemax",
+)
 ROUTED = _gateway_counter(
     "baryon_router_requests_total", "requests", ("model",), "Finished requests whose engine told its cache hit."
 )
@@ -216,7 +225,7 @@ EXPORTER_SECONDS = _exporter_gauge(
 BARYON: tuple[Metric, ...] = (
     *(TTFT, TPOT, ITL, E2E, QUEUE, ROUTING, STAGES, REQUESTS, IN_FLIGHT, FAILOVERS),
     *(PROMPT_TOKENS, CACHED_TOKENS, GENERATED_TOKENS, TENANT_REQUESTS, SLO_REQUESTS, SLO_MET, GOODPUT_TOKENS),
-    *(WAITING, SHED, LIMITED, KEY_ERRORS, GATEWAYS, STATE_SILENT),
+    *(WAITING, SHED, LIMITED, KEY_ERRORS, GATEWAYS, STATE_SILENT, KEYS_AGE),
     *(ROUTED, PREDICTED_HIT, ACTUAL_HIT, HIT_ERROR, ROUTED_TTFTS, PREDICTED_TTFT, ACTUAL_TTFT, TTFT_ERROR),
     *(INDEX_ENTRIES, DESIRED, RUNNING, STARTING, LEAST, MOST, REASON, LOAD, FORECAST_LOAD, BEARABLE_LOAD),
     *(COLD_START, CHANGES, REPLICAS, OLDEST_START, REPLICA_FAILURES, SLO_TTFT, SLO_TPOT),

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from cluster.audited import actor
 from cluster.commands.output import BAD_INPUT, FAILED, console, fail
 from cluster.live_state import LiveState
 from cluster.run_folder import default_run_folder
@@ -63,10 +65,20 @@ def restore(
     if state is None and running_cluster(folder) is not None:
         fail("the cluster is running and would not see it: `baryon down` first", BAD_INPUT)
     try:
-        restored = state_backup.restore(file.read_bytes(), state or folder.state_path, overwrite=overwrite)
+        restored = state_backup.restore(
+            file.read_bytes(), state or folder.state_path, overwrite=overwrite, actor=actor()
+        )
     except (BackupError, OSError) as error:
         fail(str(error) if isinstance(error, OSError) else f"{file}: {error}", FAILED)
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(restored.made_at_s))
     console.print(f"restored {', '.join(path.name for path in restored.files)} as of {made}")
     for path in restored.kept:
         console.print(f"  what was there is {path}")
+    if restored.revived is None:
+        console.print("  which keys were revoked since cannot be read: look through `baryon keys list`")
+    for key in restored.revived or ():
+        console.print(
+            f"  good again, though ended since: the key {key.key_id} of {escape(key.tenant)};"
+            f" `baryon keys revoke {key.key_id}` ends it",
+            soft_wrap=True,
+        )

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from deployments.key_changes import LIMITS
@@ -30,7 +31,7 @@ def tenants_table(tenants: list[dict[str, Any]]) -> Table:
     titles = ("tenant", *counted, "priority", "privacy", "show text", "models")
     table = Table(*titles, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for tenant in tenants:
-        models = "all" if tenant["models"] is None else ", ".join(tenant["models"])
+        models = "all" if tenant["models"] is None else escape(", ".join(tenant["models"]))
         counts = ("no limit" if count is None else f"{count:,}" for count in map(tenant.get, LIMITS))
         settings = (str(tenant["priority"]), tenant["privacy"], tenant["show_text"])
         table.add_row(tenant["name"], *counts, *settings, models)

@@ -14,6 +14,10 @@ SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 KEY_ID = re.compile(r"(?:baryon_)?([0-9a-f]{16})(?:_.*)?")
 
 
+MODEL_NAME = re.compile(r"[\w./:@+-]{1,200}")
+LONGEST_SHOWN = 64
+
+
 class KeyWordError(Exception):
     """It is not understood; the message says what would be."""
 
@@ -81,7 +85,7 @@ def settings_said(
     """What of `SetLimits` was said; `limits` in the order of `LIMITS`.
 
     Raises:
-        KeyWordError: see `limit_or_none`; or some models and all of them.
+        KeyWordError: see `limit_or_none`; or some models and all of them, or a name that no model can have.
     """
     said: dict[str, Any] = {
         name: limit_or_none(words) for name, words in zip(LIMITS, limits, strict=True) if words is not None
@@ -92,6 +96,10 @@ def settings_said(
         said["privacy"] = privacy
     if show_text is not None:
         said["show_text"] = show_text
+    for name in models or ():
+        if not MODEL_NAME.fullmatch(name):
+            shown = name[:LONGEST_SHOWN]
+            raise KeyWordError(f"{shown!r} cannot be a model's name, which has letters, digits and . / : @ + - _ only")
     if models and all_models:
         raise KeyWordError("--model and --all-models exclude each other")
     if models or all_models:

@@ -15,7 +15,6 @@ import orjson
 
 from cluster.autoscaler.demand import Demand
 from deployments.gateway.answer import Answer
-from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.backends import Backends
 from deployments.gateway.catalogue import Catalogue, ModelCard
 from deployments.gateway.errors import (
@@ -30,6 +29,7 @@ from deployments.gateway.errors import (
     route_not_found,
     shutting_down,
 )
+from deployments.gateway.for_client import for_client
 from deployments.gateway.http_server import ClientRequest, Header, Headers, Response
 from deployments.gateway.inference import Inference
 from deployments.gateway.model_routers import ModelRouters
@@ -141,7 +141,7 @@ class GatewayApp:
     ) -> tuple[RequestRecord, asyncio.Task[None]]:
         """A recipe asks, for its client."""
         answer = self._answer(request, recipient, request.path, origin)
-        return answer.record, self._run(self._infer(request, tenant, answer, document, origin.new_tap))
+        return answer.record, self._run(self._infer(request, tenant, answer, document, origin))
 
     def _answer(
         self, request: ClientRequest, recipient: Recipient, path: bytes, origin: Origin | None = None
@@ -219,9 +219,9 @@ class GatewayApp:
         tenant: Tenant,
         answer: Answer,
         own: dict[str, Any] | None = None,
-        new_tap: NewTap = AnswerTap,
+        origin: Origin | None = None,
     ) -> None:
-        """`own`: what the gateway itself asks, instead of a client's body, and what then looks at its answer."""
+        """`own`: what the gateway itself asks, instead of a client's body, and for which recipe."""
         record, response = answer.record, answer.response
         text: RequestText | None = None
         record.tenant, record.priority = tenant.name, tenant.priority
@@ -229,10 +229,12 @@ class GatewayApp:
         try:
             check_who_asks_for_names(request, tenant)
             salt = self.door.cache_salt(tenant)
-            if own is None:
-                asked = await self._reader.read(request.path, request.body, salt, tenant.privacy)
+            if own is None or origin is None:
+                reading = self._reader.read(request.path, request.body, salt, tenant.privacy)
+                asked = await (reading if tenant.privacy == "off" else for_client(response, reading))
             else:
-                asked = replace(self._reader.own(request.path, own, salt), new_tap=new_tap)
+                asked = self._reader.own(request.path, own, salt)
+                asked = replace(asked, new_tap=origin.new_tap, waits_for_slot=origin.is_let_in)
             if tenant.show_text == "on":
                 text = text_to_show(request, tenant, asked)
             if asked.redacted is not None:
@@ -317,7 +319,7 @@ class GatewayApp:
         if path == b"/v1/models":
             return {"object": "list", "data": [self._model_object(card) for card in self._cards(tenant)]}
         if path == RECIPES_ROUTE or path.startswith(RECIPE_ROUTE):
-            return self.recipes.tell(path)
+            return self.recipes.tell(path, tenant)
         if path.startswith(MODEL_ROUTE):
             return self._model_object(self._card(path.removeprefix(MODEL_ROUTE).decode("utf-8", "replace"), tenant))
         if path in OPEN_ROUTES:

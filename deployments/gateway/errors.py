@@ -89,6 +89,22 @@ def keys_unknown() -> GatewayError:
     return GatewayError(503, "keys_unknown", message, retry_after_s=1)
 
 
+def keys_stale(good_for_s: float) -> GatewayError:
+    message = (
+        f"This gateway has not been told for more than {good_for_s:g} s which API keys are still good "
+        "(gateway.keys_good_for_s). Try again."
+    )
+    return GatewayError(503, "keys_stale", message, retry_after_s=5)
+
+
+def headers_too_large() -> GatewayError:
+    return GatewayError(431, "headers_too_large", "The request line and headers are too large.")
+
+
+def malformed_http() -> GatewayError:
+    return GatewayError(400, "malformed_http", "The request is not valid HTTP/1.1.")
+
+
 def route_not_found() -> GatewayError:
     return GatewayError(404, "unknown_url", "There is no such route. GET /v1/models lists what is served.")
 
@@ -189,6 +205,11 @@ def queue_too_long(model: str, limit_s: float, retry_after_s: int) -> GatewayErr
         f"most {limit_s:g} s. Try again in {retry_after_s} s."
     )
     return GatewayError(503, "at_capacity", message, retry_after_s=retry_after_s)
+
+
+def client_left() -> GatewayError:
+    """Nobody is told: the connection is closed."""
+    return GatewayError(499, "client_left", "The client left before its answer was there.")
 
 
 def engine_unavailable() -> GatewayError:

@@ -17,7 +17,14 @@ from typing import cast
 import httptools
 
 from deployments.gateway.client_connections import ClientConnections
-from deployments.gateway.errors import GatewayError, body_too_large, internal_error, request_timeout
+from deployments.gateway.errors import (
+    GatewayError,
+    body_too_large,
+    headers_too_large,
+    internal_error,
+    malformed_http,
+    request_timeout,
+)
 from deployments.gateway.recipient import Header, Headers
 from deployments.gateway.settings import GatewaySettings
 
@@ -29,6 +36,7 @@ MAX_PIPELINED = 8
 MAX_HEADERS = 100
 UNIQUE_HEADERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 HOST = re.compile(rb"[\w.:\[\]-]{1,255}", re.ASCII)
+HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 LINGER_S = 5.0
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CHUNKED = b"transfer-encoding: chunked\r\n"
@@ -203,7 +211,7 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:
             self._refuse(_raised_within(error))
         except httptools.HttpParserError:
-            self._refuse(_malformed())
+            self._refuse(malformed_http())
 
     def on_message_begin(self) -> None:
         self._in_message = True
@@ -238,7 +246,10 @@ class ClientConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """What comes as a header from here on is a trailer, which nobody needs."""
         self._head_is_complete = True
-        is_http_1_1 = self._parser.get_http_version() == "1.1"
+        version = self._parser.get_http_version()
+        if version not in HTTP_VERSIONS:
+            raise malformed_http()
+        is_http_1_1 = version == "1.1"
         host = self._headers.get(b"host")
         if host is None and is_http_1_1:
             raise GatewayError(400, "missing_host", "An HTTP/1.1 request needs a Host header.")
@@ -246,7 +257,7 @@ class ClientConnection(asyncio.Protocol):
             raise GatewayError(400, "malformed_host", "The Host header is not a host.")
         coding = self._headers.get(b"transfer-encoding")
         if coding is not None and not (is_http_1_1 and coding.lower() == b"chunked"):
-            raise _malformed()
+            raise malformed_http()
         if self._parser.should_upgrade():
             raise GatewayError(400, "upgrade_refused", "Protocol upgrades are not supported.")
         length = self._headers.get(b"content-length", b"0")
@@ -343,6 +354,10 @@ class ClientConnection(asyncio.Protocol):
             self._current.on_resume()
 
     @property
+    def is_answering(self) -> bool:
+        return self._current is not None or bool(self._queue)
+
+    @property
     def _idle_limit_s(self) -> float:
         return self._settings.last_keep_alive_s if self._connections.are_leaving else self._settings.keep_alive_s
 
@@ -400,14 +415,6 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
 
-def headers_too_large() -> GatewayError:
-    return GatewayError(431, "headers_too_large", "The request line and headers are too large.")
-
-
 def _raised_within(error: httptools.HttpParserCallbackError) -> GatewayError:
     """No variable where it is caught: that would know it, as its traceback knows the variable."""
-    return error.__context__ if isinstance(error.__context__, GatewayError) else _malformed()
-
-
-def _malformed() -> GatewayError:
-    return GatewayError(400, "malformed_http", "The request is not valid HTTP/1.1.")
+    return error.__context__ if isinstance(error.__context__, GatewayError) else malformed_http()

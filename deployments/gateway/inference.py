@@ -9,6 +9,7 @@ from deployments.gateway.backends import Backends
 from deployments.gateway.catalogue import ModelCard
 from deployments.gateway.errors import GatewayError, engine_unavailable
 from deployments.gateway.http_server import ClientRequest
+from deployments.gateway.model_routers import now_ms
 from deployments.gateway.relay import Outcome, Relay, engine_request
 from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.request import InferenceRequest
@@ -67,7 +68,7 @@ class Inference:
         prompt_tokens, also = math.ceil(self._turn.prompt.tokens), self._answer.response.also
         self._record.stages.enter(QUEUE)
         charge = await self._backends.spending.let_in(
-            self._tenant, self._card.name, prompt_tokens, self._asked.output_at_most, also
+            self._tenant, self._card.name, prompt_tokens, self._asked.output_at_most, also, self._may_wait
         )
         self._record.stages.enter(ROUTE)
         charge.delivered = lambda: self._attempt.tap.delivered().tokens if self._attempt is not None else 0
@@ -75,6 +76,11 @@ class Inference:
             await self._run()
         finally:
             charge.settle(self._tokens)
+
+    def _may_wait(self) -> bool:
+        """For a slot: no longer than for a replica, nor for a client that has left."""
+        waits = self._asked.waits_for_slot and not self._answer.response.client_is_gone
+        return waits and now_ms() - self._arrived_ms < self._turn.longest_wait_s * 1000
 
     async def _run(self) -> None:
         self._model.meter.arrived(self._turn.prompt.tokens, self._arrived_ms)

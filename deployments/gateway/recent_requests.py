@@ -10,12 +10,14 @@ from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.texts.kept_texts import KeptTexts
 
 KEPT = 1000
+KEPT_PARTS = 8
 NO_GAPS = array("f")
 Document = dict[str, Any]
 
 
 class RecentRequests:
-    """Keeps the last `kept` records and tells them as JSON documents. A client's own id names its latest request.
+    """Keeps the last `kept` records and tells them as JSON documents. A client's own id names its latest request. Of
+    what a recipe asks engines for one call, the last few, so that it does not push out everybody else's.
 
     `texts`: what some of them said, which goes when they do.
     """
@@ -25,6 +27,7 @@ class RecentRequests:
         self.texts = KeptTexts(lambda _: None) if texts is None else texts
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
         self._by_client_id: dict[str, RequestRecord] = {}
+        self._parts: dict[str, list[RequestRecord]] = {}
 
     def keep(self, record: RequestRecord) -> None:
         """After all observers have seen it: what is larger than all the rest is let go."""
@@ -32,13 +35,23 @@ class RecentRequests:
         self._records[record.request_id] = record
         if record.client_request_id:
             self._by_client_id[record.client_request_id] = record
+        if record.part_of:
+            parts = self._parts.setdefault(record.part_of, [])
+            parts.append(record)
+            if len(parts) > KEPT_PARTS:
+                self._forget(parts[0])
         if len(self._records) > self._kept:
-            self._forget_oldest()
+            self._forget(next(iter(self._records.values())))
 
-    def _forget_oldest(self) -> None:
-        _, record = self._records.popitem(last=False)
+    def _forget(self, record: RequestRecord) -> None:
+        del self._records[record.request_id]
         if self.texts:
             self.texts.forget(record.request_id)
+        if record.part_of:
+            parts = self._parts[record.part_of]
+            parts.remove(record)
+            if not parts:
+                del self._parts[record.part_of]
         if self._by_client_id.get(record.client_request_id) is record:
             del self._by_client_id[record.client_request_id]
 

@@ -32,7 +32,8 @@ class InferenceRequest:
 
     `usage_wanted`: what of that the client asked for; it does not get the rest. `choices` to each of `prompts`.
     `output_at_most`: tokens; None if not bounded. `redacted`: what the client is told of its personal data, if that was
-    taken out of the body. `new_tap`: what looks at its answer.
+    taken out of the body. `new_tap`: what looks at its answer. `waits_for_slot`: it is the rest of what was let in,
+    so it waits for others of its tenant instead of being refused.
     """
 
     model: str
@@ -45,6 +46,7 @@ class InferenceRequest:
     output_at_most: int | None = None
     redacted: Header | None = None
     new_tap: NewTap = AnswerTap
+    waits_for_slot: bool = False
 
 
 def read_document(path: bytes, body: bytes, settings: GatewaySettings) -> tuple[dict[str, Any], list[MediaReference]]:

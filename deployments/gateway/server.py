@@ -37,7 +37,11 @@ class Gateway:
         self.settings = settings
         self._certificate = certificate
         self._is_local = False
-        door = Door(keyring, lambda: self.settings.require_keys == "always" or not self._is_local)
+        door = Door(
+            keyring,
+            lambda: self.settings.require_keys == "always" or not self._is_local,
+            good_for_s=lambda: self.settings.keys_good_for_s,
+        )
         self.app = GatewayApp(lambda: self.settings, replicas, catalogue, door)
         self._browsers = Browsers(self.app.handle, lambda: self.settings)
         self._replicas = replicas

@@ -20,6 +20,7 @@ class GatewaySettings:
     `media_hosts`: from where images and the like may be fetched. `cors_origins`: whose pages may call from a browser.
     `recipes_folder`: of the operator's own recipes. `recipes_model`: for recipes that name none.
     `require_keys`: auto: as soon as there is a key, and on an address that other machines reach; or always.
+    `keys_good_for_s`: how long without a word of state, which may have revoked some; None: until it is back.
 
     Of tenants with redaction: `phone_regions` whose numbers are found without a country's code, and `names_model` at
     `names_url`, which is asked for names of people; "": nobody is.
@@ -44,6 +45,7 @@ class GatewaySettings:
     recipes_folder: str | None = None
     recipes_model: str | None = None
     require_keys: Literal["auto", "always"] = "auto"
+    keys_good_for_s: float | None = None
     phone_regions: Collection[str] = ("US",)
     names_url: str = ""
     names_model: str = ""

@@ -1,10 +1,13 @@
 """Spans of requests, sent by OTLP over HTTP from a thread of their own. Loaded only where traces are configured.
 
 A request has a span, with one below it for each stage and each replica asked; vLLM's own is below that of its replica.
-Whether it is sampled is the caller's word if it has one (W3C trace context), else a share of all traces.
+A caller's trace is joined (W3C trace context). What it does not sample is not sampled here; what it does, only by the
+same share as all others, unless callers are to be followed: a client that asks for spans of all its requests would
+otherwise fill the operator's collector.
 """
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 from opentelemetry.context import Context
@@ -13,7 +16,19 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resou
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, format_trace_id, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from deployments.gateway.request_record import RequestRecord
@@ -28,9 +43,19 @@ NS_PER_S = 1_000_000_000
 
 
 class OtlpTracing:
-    """One gateway's. `sample`: the share of traces, of those that begin here."""
+    """One gateway's. `sample`: the share of traces. `follows_callers`: and all that a caller samples."""
 
-    def __init__(self, gateway_id: str, endpoint: str, sample: float, exporter: SpanExporter | None = None) -> None:
+    def __init__(
+        self,
+        gateway_id: str,
+        endpoint: str,
+        sample: float,
+        *,
+        follows_callers: bool = False,
+        exporter: SpanExporter | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self._sample, self._follows_callers, self._random = sample, follows_callers, random or Random()  # noqa: S311
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_INSTANCE_ID: gateway_id})
         self._provider = TracerProvider(ParentBased(TraceIdRatioBased(sample)), resource, shutdown_on_exit=False)
         self._processor = BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint))
@@ -38,7 +63,14 @@ class OtlpTracing:
         self._tracer = self._provider.get_tracer("baryon")
 
     def begin(self, headers: Mapping[bytes, bytes], record: RequestRecord) -> "SpansOfRequest":
-        return SpansOfRequest(self._tracer, caller_in(headers), record)
+        """What the gateway asks itself, for a recipe, is sampled as the recipe's call is.
+
+        The draw is not by the trace's id, which a client may choose.
+        """
+        caller = caller_in(headers)
+        if not record.part_of and not self._follows_callers and self._random.random() >= self._sample:
+            caller = not_sampled(caller)
+        return SpansOfRequest(self._tracer, caller, record)
 
     def ended(self, record: RequestRecord) -> None:
         if isinstance(record.trace, SpansOfRequest):
@@ -112,6 +144,15 @@ def caller_in(headers: Mapping[bytes, bytes]) -> Context:
     """The span that the request belongs to, if its client told one in the way of W3C."""
     names = [name for name in ("traceparent", "tracestate") if name.encode() in headers]
     return PROPAGATOR.extract({name: headers[name.encode()].decode("latin-1") for name in names}, Context())
+
+
+def not_sampled(caller: Context) -> Context:
+    """The same span of the same trace, with a word on sampling that says no."""
+    span = get_current_span(caller).get_span_context()
+    if not span.trace_flags.sampled:
+        return caller
+    silent = SpanContext(span.trace_id, span.span_id, True, TraceFlags(TraceFlags.DEFAULT), span.trace_state)
+    return set_span_in_context(NonRecordingSpan(silent), caller)
 
 
 def attributes(record: RequestRecord) -> dict[str, Any]:

@@ -159,6 +159,10 @@ class Turn:
         self._card = card
 
     @property
+    def longest_wait_s(self) -> float:
+        return self._patience.max_wait_s
+
+    @property
     def _patience(self) -> Wake:
         settings = self._backends.settings()
         return self._card.wake or Wake(settings.queue_max_wait_s, settings.queue_max_waiting)

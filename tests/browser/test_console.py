@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,7 +160,11 @@ async def test_a_recipe_is_tried_and_what_speaks_for_its_answer_is_highlighted(s
         assert output in ("positive", "neutral", "negative")
         said = await page.value("document.querySelector('#recipe-answer .said').innerText")
         assert said == "The room was clean. The <b>staff</b> were lovely. The lift was slow."
-        assert await page.value("document.querySelectorAll('#recipe-answer mark').length") >= 1
+        titles = await page.value("[...document.querySelectorAll('#recipe-answer mark')].map(mark => mark.title)")
+        words = r"(\d)\. (for|against) the answer: .* log-probability; without it, .* goes to other labels"
+        ranks = [re.fullmatch(words, title)[1] for title in titles]
+        assert "1" in ranks
+        assert len(ranks) == len(set(ranks))
         assert "sentiment" in await page.until("document.querySelector('#requests .recipe-of')?.innerText")
         await page.click("#recipe-answer .note a")
         assert "anyone" in await page.until("document.querySelector('#receipt dl')?.innerText")

@@ -11,7 +11,6 @@ from deployments.gateway.recipes.choose import Point
 from deployments.gateway.recipes.chooser import Chooser, Question
 from deployments.gateway.recipes.explain import Render, explain_choice, explain_text
 from deployments.gateway.recipes.label_reads import read_points, tokens_of
-from deployments.gateway.recipes.occlusion import ranked
 from engine.guard import TOKENS_ROUTE
 from tests.benchmarks.reading_stand import ReadingStand, reading_stand
 from tests.sets.sets import POLAR, asking, labelled, planted, question, read
@@ -107,7 +106,7 @@ def test_the_sentence_that_decides_comes_first(runner: asyncio.Runner, stand: Re
         for case in islice(planted(), 0, None, 12):
             asked = question(render, stand.model, case.text, POLAR)
             why = await explain_choice(chooser, stand.calls(), asked, render, case.text, "sentence")
-            found.append(ranked(why.contributions)[0] == case.decisive)
+            found.append(why.order[0] == case.decisive)
         return found
 
     found = runner.run(ranks())
@@ -122,7 +121,7 @@ def test_every_token_of_a_text_is_told_and_the_words_it_rests_on(runner: asyncio
         answer = said["choices"][0]["message"]["content"]
         render: Render = user
         told = await explain_text(stand.calls(), stand.model, render, FRANCE, answer)
-        first = {told.segments[index].of(FRANCE).strip() for index in ranked(told.contributions)[:2]}
+        first = {told.segments[index].of(FRANCE).strip() for index in told.order[:2]}
         return answer, [token.text for token in told.tokens], first, told.cost.cached_tokens
 
     answer, tokens, first, cached = runner.run(why())

@@ -15,6 +15,7 @@ import orjson
 import psutil
 
 from cluster.key_desk import RunningDesk
+from cluster.ray_head import auth_token
 from cluster.run_folder import RunFolder
 from deployments.gateway.tenants.api_key import fingerprint, new_api_key
 from deployments.key_changes import RevokeKey, RotateKey, SetLimits
@@ -22,6 +23,11 @@ from tests.end_to_end.cluster_process import ClusterProcess
 
 SEEN_WITHIN_S = 2.0
 CONNECTIONS = 40
+OF_RAY = (
+    "/api/serve/applications/",
+    "/api/jobs/",
+    *(f"/api/v0/{what}?detail=1&limit=1000" for what in ("actors", "workers", "tasks", "placement_groups")),
+)
 
 
 @contextmanager
@@ -146,13 +152,22 @@ def answers(desk: RunningDesk) -> bool:
 
 
 def check_nowhere(cluster: ClusterProcess, secrets: list[str]) -> None:
-    """Not in a file of the run, a command line, nor what commands print of it."""
+    """Not in a file of the run, a command line, what Ray's dashboard tells, nor what commands print of it."""
     words = [secret.encode() for secret in secrets]
     for path in (p for p in cluster.folder.rglob("*") if p.is_file() and not p.is_symlink()):
         assert not found(words, read(path)), path
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         assert not found(words, read(path)), path
+    for path_of_ray in OF_RAY:
+        assert not found(words, told_by_ray(cluster, path_of_ray)), path_of_ray
     assert not found(words, str((cluster.live.snapshot(), cluster.live.keys(), cluster.live.audit(100))).encode())
+
+
+def told_by_ray(cluster: ClusterProcess, path: str) -> bytes:
+    url = f"http://127.0.0.1:{cluster.dashboard_port}{path}"
+    answer = httpx.get(url, headers={"Authorization": f"Bearer {auth_token()}"}, timeout=30, trust_env=False)
+    assert answer.status_code == 200, (path, answer.text)
+    return answer.content
 
 
 def read(path: Path) -> bytes:

@@ -1,9 +1,7 @@
-"""The examples of docs/recipes.md, as they stand there, on the real default model."""
+"""The examples of the docs, as they stand there, on the real default model; those of docs/privacy.md need keys."""
 
 import json
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,11 +11,15 @@ import pytest
 from deployments.gateway.recipes.shelf import shipped
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.end_to_end.conftest import CHAT, EMBED, SIMULATED
+from tests.end_to_end.curl_examples import block, examples
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
-DOCS = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
-EXAMPLE = re.compile(r"/v1/recipes/(\w+) -H '[^']*' -d '([^']*)'")
-EXAMPLES = [(name, json.loads(body)) for name, body in EXAMPLE.findall(DOCS)]
+EXAMPLES = [
+    (page, example.path.removeprefix("/v1/recipes/"), example.body)
+    for page in ("recipes.md", "choose.md", "explain.md")
+    for example in examples(page)
+]
+NAMES = [f"{page}-{at}-{name}" for at, (page, name, _) in enumerate(EXAMPLES)]
 TEXT = "The tram to the old harbour leaves every ten minutes. A ticket costs two francs. "
 
 
@@ -34,11 +36,12 @@ def ask(client: httpx.Client, name: str, body: dict[str, Any]) -> Any:
 
 
 def test_every_shipped_recipe_has_an_example() -> None:
-    assert {name for name, _ in EXAMPLES} == set(shipped())
+    assert {name for page, name, _ in EXAMPLES if page == "recipes.md"} == set(shipped())
+    assert {page for page, _, _ in EXAMPLES} == {"recipes.md", "choose.md", "explain.md"}
 
 
-@pytest.mark.parametrize(("name", "body"), EXAMPLES, ids=[f"{at}-{name}" for at, (name, _) in enumerate(EXAMPLES)])
-def test_an_example_of_the_docs_is_answered(client: httpx.Client, name: str, body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("page", "name", "body"), EXAMPLES, ids=NAMES)
+def test_an_example_of_the_docs_is_answered(client: httpx.Client, page: str, name: str, body: dict[str, Any]) -> None:
     if body.get("stream"):
         with client.stream("POST", name, json={"model": CHAT, **body}) as answer:
             events = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
@@ -59,7 +62,9 @@ def test_an_example_of_the_docs_is_answered(client: httpx.Client, name: str, bod
         assert told["output"] == max(told["probabilities"], key=told["probabilities"].__getitem__)
     assert told["usage"]["total_tokens"] > 0
     if body.get("explain"):
-        assert "".join(part["text"] for part in told["explanation"]["segments"]) == body["inputs"]["text"]
+        parts = told["explanation"]["segments"]
+        assert "".join(part["text"] for part in parts) == body["inputs"][told["explanation"]["input"]]
+        assert sorted(part["rank"] for part in parts) == list(range(1, len(parts) + 1))
 
 
 def test_the_answers_that_the_docs_promise_come(client: httpx.Client) -> None:
@@ -68,6 +73,23 @@ def test_the_answers_that_the_docs_promise_come(client: httpx.Client) -> None:
     bad = {"inputs": {"text": "The soup was cold. The waiter was rude. I will never come back."}}
     assert [ask(client, "sentiment", body)["output"] for body in (good, bad)] == ["positive", "negative"]
     assert "Paris" in ask(client, "answer", {"inputs": {"question": "What is the capital of France?"}})["output"]
+
+
+def test_what_the_docs_show_of_an_explanation_is_what_comes(client: httpx.Client) -> None:
+    """Numbers are of one machine: what speaks for the answer, and which part decides most, are not."""
+    shown = json.loads(block("explain.md", '{"output"'))
+    (body,) = (body for page, name, body in EXAMPLES if (page, name) == ("explain.md", "sentiment"))
+    told = ask(client, "sentiment", body)
+    assert told["output"] == shown["output"]
+    parts, expected = told["explanation"]["segments"], shown["explanation"]["segments"]
+    assert [part.keys() for part in parts] == [part.keys() for part in expected]
+    assert [part["text"] for part in parts] == [part["text"] for part in expected]
+    assert [part["text"] for part in parts if part["rank"] == 1] == [
+        part["text"] for part in expected if part["rank"] == 1
+    ]
+    cost = told["explanation"]["cost"]
+    counted = ("variants", "reads", "prompt_tokens", "output_tokens")
+    assert {name: cost[name] for name in counted}.items() <= shown["explanation"]["cost"].items()
 
 
 def test_a_text_longer_than_the_context_is_summed_up(client: httpx.Client) -> None:

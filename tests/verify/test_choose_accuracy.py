@@ -8,15 +8,15 @@ from tests.benchmarks.choose_accuracy import measure
 from tests.benchmarks.choose_report import accuracy, calibration_error
 
 pytestmark = [pytest.mark.verify, pytest.mark.engine]
-TASKS = ("sentiment of two", "topic of five")
+FARTHEST_OFF = 0.3
 
 
-def test_calibrated_choices_are_right_more_often_and_know_better_how_often() -> None:
-    document = asyncio.run(measure(TASKS, {}))
-    for name in TASKS:
-        task = document["tasks"][name]
-        assert len(task["answers"]) >= 200
-        calibrated, uncalibrated, asked = (accuracy(task, way) for way in ("calibrated", "uncalibrated", "asked"))
-        assert calibrated > uncalibrated, name
-        assert calibrated > asked, name
-        assert calibration_error(task["answers"], "calibrated") < 0.3, name
+@pytest.mark.parametrize("name", ["sentiment of two", "sentiment of three", "topic of five"])
+def test_calibrated_choices_are_right_more_often_than_others(name: str) -> None:
+    """What they say of how often they are right is not far off."""
+    task = asyncio.run(measure((name,), {}))["tasks"][name]
+    assert len(task["answers"]) >= 200
+    calibrated, uncalibrated, asked = (accuracy(task, way) for way in ("calibrated", "uncalibrated", "asked"))
+    assert calibrated > uncalibrated
+    assert calibrated > asked
+    assert calibration_error(task["answers"], "calibrated") < FARTHEST_OFF

@@ -122,13 +122,13 @@ function chances(probabilities) {
   return h("ul", { class: "chances" }, rows);
 }
 
-// How strong a colour is, is a part's contribution beside the largest; what speaks against the answer has another colour.
+// How strong a colour is, is how much a part decides beside the one that decides most; what speaks against the answer has another colour.
 function why({ input, segments, cost }) {
-  const largest = Math.max(...segments.map((segment) => Math.abs(segment.contribution)), Number.EPSILON);
+  const largest = Math.max(...segments.map(weight), Number.EPSILON);
   const parts = segments.map((segment) => {
-    const share = Math.abs(segment.contribution) / largest;
+    const share = weight(segment) / largest;
     if (share < FAINTEST) return h("span", {}, segment.text);
-    const mark = h("mark", { class: segment.contribution > 0 ? "for" : "against", title: words(segment.contribution) }, segment.text);
+    const mark = h("mark", { class: segment.contribution > 0 ? "for" : "against", title: words(segment) }, segment.text);
     mark.style.setProperty("--share", share);
     return mark;
   });
@@ -140,6 +140,11 @@ function why({ input, segments, cost }) {
   );
 }
 
-function words(contribution) {
-  return `${contribution > 0 ? "for" : "against"} the answer: ${contribution > 0 ? "+" : ""}${contribution.toFixed(2)} log-probability`;
+function weight({ contribution, shift }) {
+  return shift ?? Math.abs(contribution);
+}
+
+function words({ contribution, shift, rank }) {
+  const moved = shift === undefined ? "" : `; without it, ${percent(shift)} of the probability goes to other labels`;
+  return `${rank}. ${contribution > 0 ? "for" : "against"} the answer: ${contribution > 0 ? "+" : ""}${contribution.toFixed(2)} log-probability${moved}`;
 }

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.gateway.body_rules.grammar import tools
+
 TURNS = ("messages", "input", "system")
 PARTS = ("content", "output")
 MEDIA = frozenset({"image_url", "audio_url", "video_url", "file_url", "source"})
@@ -13,6 +15,7 @@ REFUSED = {
     "uuid": "it names an entry of the engine's media cache, which all clients share; leave it out",
     "file_id": "no files are kept here; send the content itself as a data URI",
 }
+TOOLS = frozenset({"tool", "tools"})
 REFUSED_FIELDS = frozenset(REFUSED)
 DATA = "data:"
 MOST_REMOTE_MEDIA = 8
@@ -45,10 +48,24 @@ def content_problem(part: dict[str, Any]) -> tuple[str, str] | None:
     kind = part.get("type")
     if isinstance(kind, str) and kind in TENSORS:
         return kind, REFUSED[kind]
+    if not TOOLS.isdisjoint(part) and (problem := tools_problem(part)):
+        return problem
     if REFUSED_FIELDS.isdisjoint(part):
         return None
     field = next((name for name in REFUSED if part.get(name) is not None), None)
     return (field, REFUSED[field]) if field else None
+
+
+def tools_problem(part: dict[str, Any]) -> tuple[str, str] | None:
+    """Of a tool that comes with a message: as `definition` of Anthropic's `tool`, or in a turn's own `tools`."""
+    tool = part.get("tool")
+    definition = tool.get("definition") if isinstance(tool, dict) else None
+    if isinstance(definition, dict) and (problem := tools([definition])):
+        return "tool", f"it {problem}"
+    own = part.get("tools")
+    if isinstance(own, list) and (problem := tools(own)):
+        return "tools", f"it {problem}"
+    return None
 
 
 def media_references(part: dict[str, Any]) -> Iterator[MediaReference]:

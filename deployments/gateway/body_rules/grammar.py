@@ -5,12 +5,15 @@ from typing import Any
 import orjson
 
 from deployments.gateway.body_rules.regex import regex_problem
-from deployments.gateway.body_rules.schema import LARGEST_BYTES, is_worth_a_look, schema_problem
+from deployments.gateway.body_rules.schema import LARGEST_BYTES, is_worth_a_look, nodes, schema_problem
+from deployments.gateway.body_rules.shape import DEEPEST, has_too_many_parts, is_too_deep
 
 LARGEST_GRAMMAR_BYTES = 64 * 1024
 DEEPEST_GRAMMAR = 16
 MOST_CHOICES = 2048
 MOST_TOOLS = 256
+PARAMETERS = ("parameters", "input_schema")
+NO_JSON = object()
 STRUCTURED_OUTPUTS = frozenset(
     {"json", "regex", "choice", "grammar", "json_object", "structural_tag", "disable_any_whitespace"}
     | {"disable_additional_properties", "whitespace_pattern"}
@@ -18,23 +21,35 @@ STRUCTURED_OUTPUTS = frozenset(
 
 
 def tools(value: Any) -> str | None:
-    """Of OpenAI's chat (`function.parameters`), its responses (`parameters`) and Anthropic (`input_schema`)."""
+    """Of OpenAI's chat (`function.parameters`), its responses (`parameters`) and Anthropic (`input_schema`).
+
+    A schema is looked at in each place where one of them would read it, whatever else the tool has.
+    """
     if not isinstance(value, list):
         return "must be an array"
-    if len(value) > MOST_TOOLS:
-        return f"must be at most {MOST_TOOLS} tools"
     data = orjson.dumps(value)
     are_harmless = len(data) <= LARGEST_BYTES and not is_worth_a_look(data)
-    for tool in value:
-        if not isinstance(tool, dict):
-            return "must be an array of objects"
-        if "server_url" in tool:
-            return "must not have a 'server_url': tools run at the client"
-        if are_harmless:
-            continue
-        function = tool["function"] if isinstance(tool.get("function"), dict) else tool
-        for word in ("parameters", "input_schema"):
-            if problem := schema_problem(function.get(word)):
+    left, count = [value], 0
+    while left:
+        for tool in left.pop():
+            if not isinstance(tool, dict):
+                return "must be an array of objects"
+            count += 1
+            if count > MOST_TOOLS:
+                return f"must be at most {MOST_TOOLS} tools"
+            if "server_url" in tool:
+                return "must not have a 'server_url': tools run at the client"
+            if isinstance(tool.get("tools"), list):
+                left.append(tool["tools"])
+            if not are_harmless and (problem := tool_problem(tool)):
+                return problem
+    return None
+
+
+def tool_problem(tool: dict[str, Any]) -> str | None:
+    for holder in (tool, tool.get("function")):
+        for word in PARAMETERS:
+            if isinstance(holder, dict) and (problem := schema_problem(holder.get(word))):
                 return f"has a tool whose {word} {problem}"
     return None
 
@@ -43,9 +58,9 @@ def response_format(value: Any) -> str | None:
     """Of chat and completions, and the `format` of responses and Anthropic's messages."""
     if not isinstance(value, dict):
         return "must be an object"
-    nested = value.get("json_schema")
-    if problem := schema_problem(nested.get("schema") if isinstance(nested, dict) else value.get("schema")):
-        return f"has a schema that {problem}"
+    for holder in (value, value.get("json_schema")):
+        if isinstance(holder, dict) and (problem := schema_problem(holder.get("schema"))):
+            return f"has a schema that {problem}"
     if value.get("type") == "structural_tag":
         return structural_tag(value)
     return None
@@ -78,12 +93,24 @@ def structured_outputs(value: Any) -> str | None:
 
 
 def schema_or_text(value: Any) -> str | None:
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return "is not JSON"
-    return schema_problem(value)
+    """JSON in a string has not been looked at with the body that it came in."""
+    document = json_or_text(value)
+    if document is NO_JSON:
+        return "is not JSON"
+    return too_deep(document) or schema_problem(document)
+
+
+def json_or_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return NO_JSON if has_too_many_parts(value.encode()) else orjson.loads(value)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return NO_JSON
+
+
+def too_deep(document: Any) -> str | None:
+    return f"is nested more than {DEEPEST} deep" if is_too_deep({"": document}) else None
 
 
 def expression(value: Any) -> str | None:
@@ -109,5 +136,13 @@ def grammar(value: Any) -> str | None:
 
 
 def structural_tag(value: Any) -> str | None:
-    """Schemas are somewhere within; what it holds is checked as if it were one."""
-    return schema_or_text(value)
+    """Schemas, expressions and grammars are somewhere within; what it holds is checked as if it were one schema."""
+    tag = json_or_text(value)
+    if tag is NO_JSON:
+        return "is not JSON"
+    if problem := too_deep(tag) or schema_problem(tag):
+        return problem
+    for node in nodes(tag) if isinstance(tag, dict) else ():
+        if isinstance(node.get("grammar"), str) and (problem := grammar(node["grammar"])):
+            return f"has a grammar that {problem}"
+    return None

@@ -83,7 +83,10 @@ def problem_of_short(pattern: str) -> str | None:
         if at < 0:
             return "is not a regular expression: it ends in the middle of a class or an escape"
         atom = pattern[begins:at]
-        least, most, at = quantifier(pattern, at)
+        least, most, after = quantifier(pattern, at)
+        if after > at and quantifier(pattern, after)[2] > after:
+            return "repeats a repetition; put it into a group"
+        at = after
         if problem := add(open_groups[-1].alternatives[-1], atom, group, least, most):
             return problem
     return "is not a regular expression: '(' without ')'" if len(open_groups) > 1 else None

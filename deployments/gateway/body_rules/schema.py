@@ -8,7 +8,9 @@ import orjson
 from deployments.gateway.body_rules.regex import regex_problem
 
 LARGEST_BYTES = 128 * 1024
+SMALL_BYTES = 6 * 1024
 MOST_CHOICES = 2048
+MOST_PROPERTIES = 1024
 MOST_REPEATS = 1_000_000
 COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains")
 WORTH_A_LOOK = (b'"$ref"', b'"$dynamicRef"', b'"pattern', b'"enum"', b'"min', b'"max')
@@ -30,8 +32,8 @@ def schema_problem(schema: Any) -> str | None:
 
 
 def is_worth_a_look(data: bytes) -> bool:
-    """Whether JSON text has a word in it that a schema could cost an engine something by."""
-    return any(word in data for word in WORTH_A_LOOK)
+    """Whether JSON text has a word in it that a schema could cost an engine something by, or many properties."""
+    return len(data) > SMALL_BYTES or any(word in data for word in WORTH_A_LOOK)
 
 
 def nodes(document: Any) -> Iterator[dict[str, Any]]:
@@ -54,6 +56,9 @@ def node_problem(node: dict[str, Any]) -> str | None:
     choices = node.get("enum")
     if isinstance(choices, list) and len(choices) > MOST_CHOICES:
         return f"has an enum of more than {MOST_CHOICES} values"
+    named = node.get("properties")
+    if isinstance(named, dict) and len(named) > MOST_PROPERTIES:
+        return f"has an object of more than {MOST_PROPERTIES} properties"
     for word in COUNTS:
         if isinstance(count := node.get(word), int | float) and count > MOST_REPEATS:
             return f"has a {word} of more than {MOST_REPEATS}"

@@ -13,7 +13,7 @@ from typing import Any
 from deployments.gateway.recipes.choose import Tokens, shared_beginning
 from deployments.gateway.recipes.chooser import Chooser, Messages, Question
 from deployments.gateway.recipes.label_reads import Asks, Cost, begun_answer, cost_of, not_told, tokens_of
-from deployments.gateway.recipes.occlusion import MOST_SEGMENTS, Segment, Unit, best_unit, segments
+from deployments.gateway.recipes.occlusion import MOST_SEGMENTS, Segment, Unit, best_unit, ranked, segments, shift
 from engine.guard import TOKENS_ROUTE
 
 LEAST_CHANCE = 1e-12
@@ -32,6 +32,7 @@ class AnswerToken:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """`contributions[i]` of `segments[i]`: log p(answer | text) - log p(answer | text without it), natural logarithms.
+    `shifts[i]`: how much probability goes to other labels without it; none, if the answer is no label.
 
     `cost`: of the variants, the text as it is among them.
     """
@@ -44,20 +45,38 @@ class Explanation:
     contributions: tuple[float, ...]
     tokens: tuple[AnswerToken, ...]
     cost: Cost
+    shifts: tuple[float, ...] = ()
+
+    @property
+    def order(self) -> list[int]:
+        """Indexes of the segments, what decides most first, whether it speaks for the answer or against it."""
+        return ranked(self.shifts or [abs(value) for value in self.contributions])
 
     def document(self) -> dict[str, Any]:
-        parts = zip(self.segments, self.contributions, strict=True)
         return {
             "method": "occlusion",
             "unit": self.unit,
             "answer": self.answer,
             "log_prob": self.log_prob,
-            "segments": [
-                {"begin": s.begin, "end": s.end, "text": s.of(self.text), "contribution": value} for s, value in parts
-            ],
+            "segments": self._parts(),
             "tokens": [{"text": token.text, "log_prob": token.log_prob} for token in self.tokens],
             "cost": {"variants": len(self.segments) + 1, **self.cost.document()},
         }
+
+    def _parts(self) -> list[dict[str, Any]]:
+        """In the order of the text; `rank` 1 decides most."""
+        ranks = {index: rank for rank, index in enumerate(self.order, 1)}
+        return [
+            {
+                "begin": segment.begin,
+                "end": segment.end,
+                "text": segment.of(self.text),
+                "contribution": self.contributions[index],
+                **({"shift": self.shifts[index]} if self.shifts else {}),
+                "rank": ranks[index],
+            }
+            for index, segment in enumerate(self.segments)
+        ]
 
 
 async def explain_choice(
@@ -83,8 +102,9 @@ async def explain_choice(
     log_probs = [log_chance(choice.probabilities[whole.label]) for choice in (whole, *without)]
     cost = sum((choice.cost for choice in (whole, *without)), Cost())
     gains = tuple(log_probs[0] - value for value in log_probs[1:])
+    shifts = tuple(shift(whole.probabilities, choice.probabilities) for choice in without)
     answer = (AnswerToken(whole.label, log_probs[0]),)
-    return Explanation(text, unit, whole.label, log_probs[0], cut, gains, answer, cost)
+    return Explanation(text, unit, whole.label, log_probs[0], cut, gains, answer, cost, shifts)
 
 
 def log_chance(chance: float) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deployments.gateway.answer_tap import AnswerTap, NewTap
-from deployments.gateway.errors import GatewayError
+from deployments.gateway.errors import client_left
 from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.inner_reply import InnerReply
 from deployments.gateway.recipient import Headers, Recipient
@@ -19,12 +19,14 @@ RATE_HEADERS = b"x-ratelimit-"
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The recipe call that asks: the id its client knows, and the recipe's name. `new_tap`: what looks at the answer
-    that its client gets as it comes.
+    that its client gets as it comes. `is_let_in`: another call was made for it before, so this one waits for a slot
+    that the tenant's other requests have.
     """
 
     request_id: str
     recipe: str
     new_tap: NewTap = AnswerTap
+    is_let_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,6 @@ class InnerCalls:
     def _begin(
         self, path: bytes, document: dict[str, Any], recipient: Recipient, origin: Origin
     ) -> tuple[RequestRecord, asyncio.Task[None]]:
-        self.begun += 1
+        origin, self.begun = replace(origin, is_let_in=self.begun > 0), self.begun + 1
         request = ClientRequest(b"POST", path, self._headers, b"", keep_alive=True, is_http_1_1=True)
         return self._engines.ask_engine(request, document, self._tenant, recipient, origin)
-
-
-def client_left() -> GatewayError:
-    """Nobody is told: the connection is closed."""
-    return GatewayError(499, "client_left", "The client left before its answer was there.")

@@ -2,10 +2,12 @@
 
 Occlusion: Zeiler, Fergus: Visualizing and Understanding Convolutional Networks (ECCV 2014, arXiv:1311.2901). For parts
 of a text: Li, Monroe, Jurafsky: Understanding Neural Networks through Representation Erasure (2016, arXiv:1612.08220).
+How much a part decides is how far the probabilities move without it: leave-one-out by total variation distance, Jain,
+Wallace: Attention is not Explanation (NAACL 2019, arXiv:1902.10186, algorithm 1).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -56,6 +58,11 @@ def merged(found: Sequence[Segment], at_most: int) -> tuple[Segment, ...]:
     return tuple(Segment(found[begin].begin, found[end - 1].end) for begin, end in pairwise(bounds))
 
 
-def ranked(contributions: Sequence[float]) -> list[int]:
-    """Indexes, what speaks most for the answer first."""
-    return sorted(range(len(contributions)), key=lambda index: -contributions[index])
+def shift(chances: Mapping[str, float], others: Mapping[str, float]) -> float:
+    """How much probability goes to other labels: the total variation distance, 0 to 1."""
+    return sum(abs(chance - others[label]) for label, chance in chances.items()) / 2
+
+
+def ranked(weights: Sequence[float]) -> list[int]:
+    """Indexes, the largest first."""
+    return sorted(range(len(weights)), key=lambda index: -weights[index])

@@ -1,7 +1,7 @@
 """What a client asks of a recipe: its body, read and checked."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -175,14 +175,15 @@ def explain_of(document: dict[str, Any]) -> Explain | None:
     return Explain(**wanted) if isinstance(wanted, dict) else Explain()
 
 
-def model_for(asked: str | None, recipe: Recipe, of_all_recipes: str | None, there_are: Collection[str]) -> str:
-    """Whether it exists, and for whom, is checked like for every request.
+def model_for(by_default: Iterable[str], there_are: Collection[str]) -> str:
+    """Of a call that names none: the first default, or the only one there is. Whether it exists is checked like for
+    every request.
 
     Raises:
         GatewayError: 400, nobody has said which.
     """
-    chosen = asked or recipe.defaults.model or of_all_recipes
-    if chosen:
+    chosen = next(iter(by_default), None)
+    if chosen is not None:
         return chosen
     if len(there_are) == 1:
         return next(iter(there_are))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.gateway.answer import Answer
 from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.errors import GatewayError
+from deployments.gateway.for_client import for_client
 from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.chosen import chosen
@@ -29,6 +30,7 @@ from deployments.gateway.recipes.restored_answer import check_restored, restored
 from deployments.gateway.recipes.schema_check import SchemaCheck
 from deployments.gateway.recipes.shelf import Shelf
 from deployments.gateway.recipes.structured import schema_of, structured
+from deployments.gateway.recipient import Recipient
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.stages import ENGINE
 from deployments.gateway.tenants.tenant import Tenant
@@ -43,8 +45,9 @@ SAID = "input"
 
 
 class RecipeRoutes:
-    """`models`: names of those that a tenant may use; `check_model` raises a GatewayError for another. Of a model, as
-    far as known: `context_tokens`, and `version`, of what serves it now. `redactor`: see `RequestReader`.
+    """`models`: names of those that a tenant may use, which are all that it learns of; `check_model` raises a
+    GatewayError for another. Of a model, as far as known: `context_tokens`, and `version`, of what serves it now.
+    `redactor`: see `RequestReader`.
     """
 
     def __init__(
@@ -67,13 +70,13 @@ class RecipeRoutes:
         self._check = SchemaCheck()
         self.shelf = Shelf(lambda: settings().recipes_folder)
 
-    def tell(self, path: bytes) -> dict[str, Any]:
+    def tell(self, path: bytes, tenant: Tenant) -> dict[str, Any]:
         """Raises:
         GatewayError: 404, there is no such recipe, or its file is refused.
         """
         if path != ROUTE:
-            return self._card(self._named(path).recipe)
-        cards = [self._card(ready.recipe) for ready in self.shelf.recipes.values()]
+            return self._card(self._named(path).recipe, tenant)
+        cards = [self._card(ready.recipe, tenant) for ready in self.shelf.recipes.values()]
         refused = [{"name": name, "problem": problem} for name, problem in self.shelf.refused.items()]
         return {"object": "list", "data": cards, "refused": refused}
 
@@ -86,7 +89,7 @@ class RecipeRoutes:
         record, response = answer.record, answer.response
         size_bytes = len(request.body)
         asked = self._read(request, tenant)
-        call, redacted = await self._without_personal_data(asked, tenant, size_bytes)
+        call, redacted = await self._without_personal_data(asked, tenant, response, size_bytes)
         if redacted is not None:
             response.also.append(redacted.header())
         record.path, record.recipe = f"/v1/recipes/{call.recipe.name}", call.recipe.name
@@ -120,12 +123,13 @@ class RecipeRoutes:
         answer.tell(restored_answer(document, restoration) if restoration is not None else document)
 
     async def _without_personal_data(
-        self, call: RecipeCall, tenant: Tenant, size_bytes: int
+        self, call: RecipeCall, tenant: Tenant, response: Recipient, size_bytes: int
     ) -> tuple[RecipeCall, Redacted | None]:
         """Once for all that the recipe asks. What an operator wrote into it is not looked through."""
         if tenant.privacy == "off":
             return call, None
-        redacted = await self._redactor().redact({SAID: dict(call.values)}, tenant.privacy, size_bytes)
+        redacting = self._redactor().redact({SAID: dict(call.values)}, tenant.privacy, size_bytes)
+        redacted = await for_client(response, redacting)
         return replace(call, values=redacted.document[SAID]), redacted
 
     async def _decode(self, calls: InnerCalls, call: RecipeCall, tenant: Tenant) -> Decoded:
@@ -147,7 +151,8 @@ class RecipeRoutes:
         ready = self._named(request.path)
         document = read_document(request.body)
         request.body = b""
-        model = model_for(document.get("model"), ready.recipe, settings.recipes_model, self._models(tenant))
+        by_default = [name for name in (ready.recipe.defaults.model, settings.recipes_model) if name]
+        model = document.get("model") or model_for(filter(tenant.may_use, by_default), self._models(tenant))
         self._check_model(model, tenant)
         call = call_of(ready, document, model, self._context_tokens(model), settings.max_body_bytes)
         if call.explain is not None:
@@ -158,9 +163,10 @@ class RecipeRoutes:
         name = path.removeprefix(ONE).decode("utf-8", "replace")
         return recipe_named(name, self.shelf.recipes, self.shelf.refused)
 
-    def _card(self, recipe: Recipe) -> dict[str, Any]:
-        """What callers may know: how it is used, not how its prompt goes."""
-        output = recipe.output
+    def _card(self, recipe: Recipe, tenant: Tenant) -> dict[str, Any]:
+        """What callers may know: how it is used, not how its prompt goes, nor a model that is not for them."""
+        output, model = recipe.output, recipe.defaults.model
+        hidden = {"model"} if model is not None and not tenant.may_use(model) else set()
         fixed = {"labels": output.labels, "json_schema": output.json_schema}
         return {
             "name": recipe.name,
@@ -170,7 +176,7 @@ class RecipeRoutes:
             "output": {"kind": output.kind, **{name: value for name, value in fixed.items() if value is not None}},
             "streams": output.kind == "generate",
             "inputs": inputs_schema(recipe.inputs),
-            "defaults": recipe.defaults.model_dump(exclude_none=True),
+            "defaults": recipe.defaults.model_dump(exclude_none=True, exclude=hidden),
             "limits": recipe.limits.model_dump(),
         }
 

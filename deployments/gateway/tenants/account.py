@@ -1,5 +1,7 @@
 """What one tenant does with one model at one gateway: what it has used, holds, and waits for."""
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,6 +65,7 @@ class Account:
         self.pots: dict[Kind, Pot] = {}
         self.open: set[Charge] = set()
         self.waiting: deque[Waiter] = deque()
+        self._settled = asyncio.Event()
         self.limits = Limits()
         self.used_at_s = clock().now_s
         self._since_s = 0.0
@@ -132,6 +135,14 @@ class Account:
                 pot.overdraw(tokens - charge.tokens, moment)
         if tokens:
             self.output.saw(max(0, tokens - charge.prompt_tokens))
+        self._settled.set()
+
+    async def settled_within(self, seconds: float) -> None:
+        """Until a request has ended here, but no longer: one may have ended elsewhere."""
+        self._settled.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
 
     def has_news(self) -> bool:
         return self._limits_are_news or bool(self.waiting) or any(pot.has_news() for pot in self.pots.values())

@@ -8,6 +8,7 @@ from deployments.gateway.errors import (
     GatewayError,
     key_missing,
     key_refused,
+    keys_stale,
     keys_unknown,
     no_key_exists,
     two_credentials,
@@ -20,12 +21,26 @@ OPEN_ROUTES = frozenset({b"/health", b"/-/healthz", READY_ROUTE})
 
 
 class Door:
-    """`always`: a key is needed even though there is none. Otherwise it is needed as soon as there is one."""
+    """`always`: a key is needed even though there is none. Otherwise it is needed as soon as there is one.
 
-    def __init__(self, keyring: Keyring, always: Callable[[], bool], now_s: Callable[[], float] = time.time) -> None:
+    `good_for_s`: how long keys are good without a word of state, which may have revoked some; None: until it is back.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        always: Callable[[], bool],
+        now_s: Callable[[], float] = time.time,
+        good_for_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._keyring = keyring
         self._always = always
+        self._good_for_s = good_for_s
         self._now_s = now_s
+
+    @property
+    def keys_age_s(self) -> float:
+        return self._keyring.age_s
 
     @property
     def needs_key(self) -> bool:
@@ -33,7 +48,8 @@ class Door:
 
     def tenant(self, headers: Mapping[bytes, bytes]) -> Tenant:
         """Raises:
-        GatewayError: 401 without a key that is good, 400 with two different ones, 503 before the first word of state.
+        GatewayError: 401 without a key that is good, 400 with two different ones, 503 before the first word of state
+            or too long after its last one.
         """
         if not self._keyring.is_known:
             raise keys_unknown()
@@ -41,6 +57,9 @@ class Door:
             if self._always():
                 raise no_key_exists()
             return ANYONE
+        good_for_s = self._good_for_s()
+        if good_for_s is not None and self._keyring.age_s > good_for_s:
+            raise keys_stale(good_for_s)
         key = credential(headers)
         if key is None:
             raise key_missing()

@@ -1,7 +1,8 @@
-"""Which key belongs to which tenant, as state last told it. Pure."""
+"""Which key belongs to which tenant, as state last told it, and how long ago that was."""
 
 import hmac
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -38,7 +39,9 @@ class KeyPage:
 class Keyring:
     """Whole or not at all: pages are put together beside what is in use, which the last page replaces."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._told_s = now_s()
         self.version = ""
         self.is_known = False
         self.keys_exist = False
@@ -61,6 +64,12 @@ class Keyring:
             self._tenants, self._keys, self._next = tenants, keys, None
             self._pepper, self.salt_secret = page.pepper, page.salt_secret
             self.keys_exist, self.is_known = page.keys_exist, True
+            self._told_s = self._now_s()
+
+    @property
+    def age_s(self) -> float:
+        """Since state has told all, be it that nothing changed; since the beginning if it never has."""
+        return self._now_s() - self._told_s
 
     def tenant_of(self, key: bytes, now_s: float) -> Tenant | None:
         """None for a key that is unknown, wrong, revoked or expired at `now_s` of the wall clock."""

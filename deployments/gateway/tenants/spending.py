@@ -6,10 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from deployments.gateway.errors import GatewayError
 from deployments.gateway.http_server import Headers
 from deployments.gateway.tenants.account import Account, Charge, Cost, Standing
 from deployments.gateway.tenants.bins import DAY_S, Moment
 from deployments.gateway.tenants.lease import Key, Kind, Reply, Report
+from deployments.gateway.tenants.pot import REFUSAL_HOLDS_S, Pot
 from deployments.gateway.tenants.refusals import (
     limits_unknown,
     never_fits,
@@ -62,11 +64,18 @@ class Spending:
         return self._clock()
 
     async def let_in(
-        self, tenant: Tenant, model: str, prompt_tokens: int, output_at_most: int | None, also: Headers
+        self,
+        tenant: Tenant,
+        model: str,
+        prompt_tokens: int,
+        output_at_most: int | None,
+        also: Headers,
+        may_wait: Callable[[], bool] = lambda: False,
     ) -> Charge:
         """Of a tenant that has limits; waits for state where nothing is held for it here, though not for long.
 
-        `also` gets the headers that the answer has, whatever it is.
+        `also` gets the headers that the answer has, whatever it is. `may_wait`: for a slot that others of the tenant
+        have, as long as this is true.
 
         Raises:
             GatewayError: 429 now, 403 never, 400 not in this size; 503 if state was never heard.
@@ -79,22 +88,26 @@ class Spending:
                 raise never_fits(tenant.name, model, pot, prompt_tokens)
         cost = Cost(prompt_tokens, self._tokens(account, prompt_tokens, output_at_most))
         try:
-            return await self._charge(account, cost)
+            return await self._charge(account, cost, may_wait)
         finally:
             also += rate_headers(account.pots, self._clock())
 
-    async def _charge(self, account: Account, cost: Cost) -> Charge:
-        lacking = account.lacking(cost, self.standing)
-        if lacking is None:
-            return account.charge(cost)
-        known = account.known_to_lack(cost)
-        if known is None and (charge := await self._wait(account, cost)) is not None:
-            return charge
-        if not self.standing.gateways:
-            raise limits_unknown()
-        pot = known or account.lacking(cost, self.standing) or lacking
+    async def _charge(self, account: Account, cost: Cost, may_wait: Callable[[], bool]) -> Charge:
+        while (lacking := account.lacking(cost, self.standing)) is not None:
+            known = account.known_to_lack(cost)
+            if known is None and (charge := await self._wait(account, cost)) is not None:
+                return charge
+            if not self.standing.gateways:
+                raise limits_unknown()
+            pot = known or account.lacking(cost, self.standing) or lacking
+            if pot.kind is not Kind.SLOTS or not may_wait():
+                raise self._over(account, pot, cost)
+            await account.settled_within(REFUSAL_HOLDS_S)
+        return account.charge(cost)
+
+    def _over(self, account: Account, pot: Pot, cost: Cost) -> GatewayError:
         self.limited[account.key[1], LIMIT_NAMES[pot.kind]] += 1
-        raise over_limit(*account.key, pot, cost.tokens, retry_after_s(pot, self._clock(), time.time()))
+        return over_limit(*account.key, pot, cost.tokens, retry_after_s(pot, self._clock(), time.time()))
 
     def account(self, tenant: Tenant, model: str) -> Account:
         key = (tenant.name, model)

@@ -42,7 +42,7 @@
 {{- if regexMatch "^https?://[^/]+/*$" $endpoint -}}
 {{- $endpoint = printf "%s/v1/traces" (regexReplaceAll "/+$" $endpoint "") -}}
 {{- end -}}
-{{- toYaml (dict "endpoint" $endpoint "sample" (ternary .sample 1.0 (hasKey . "sample"))) -}}
+{{- toYaml (dict "endpoint" $endpoint "sample" (ternary .sample 1.0 (hasKey . "sample")) "follow_callers" (default false .follow_callers)) -}}
 {{- else -}}
 {}
 {{- end -}}

@@ -1,5 +1,6 @@
 """A bad baryon.yaml names the line, the key, what was expected and the nearest valid name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ def test_the_default_configuration_is_valid() -> None:
 
     config = load_config(Path(cluster.__file__).with_name("default.yaml"))
     assert config.models[0].name == "smollm2-135m-instruct"
+
+
+def test_the_example_of_names_in_the_docs_is_valid() -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "privacy.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", docs, re.DOTALL)
+    assert parse_config(f"models: []\n{example}").gateway.names_model == "llama-3.1-8b"
 
 
 def test_every_problem_is_told_at_once_with_its_line() -> None:

@@ -120,7 +120,7 @@ def test_gateways_and_engines_are_told_where_traces_go_and_how_many_is_no_reason
         schema(f"{TEXT}tracing: {{endpoint: 'http://collector:4318', sample: {sample}}}") for sample in (0.1, 1)
     )
     told = application(few, "gateway")["deployments"][0]["user_config"]["tracing"]
-    assert told == {"endpoint": "http://collector:4318/v1/traces", "sample": 0.1}
+    assert told == {"endpoint": "http://collector:4318/v1/traces", "sample": 0.1, "follow_callers": False}
     assert application(few, "org--a")["args"]["trace_endpoint"] == told["endpoint"]
     assert application(few, "org--a")["args"] == application(many, "org--a")["args"]
     assert application(few, "gateway")["args"] == application(many, "gateway")["args"]

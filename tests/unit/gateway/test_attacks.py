@@ -43,6 +43,8 @@ READ_TWO_WAYS = {
     "a space in the target": b"POST /v1/chat /completions HTTP/1.1\r\nhost: g\r\n\r\n",
     "a tab before the version": b"GET /health\tHTTP/1.1\r\nhost: g\r\n\r\n",
     "a method in lower case": b"get /health HTTP/1.1\r\nhost: g\r\n\r\n",
+    "no version": b"GET /health\r\n\r\n",
+    "a version that is another protocol": b"GET /health HTTP/2.0\r\nhost: g\r\n\r\n",
     "a version there is not": b"GET /health HTTP/1.2\r\nhost: g\r\n\r\n",
     "a chunk size with a prefix": CHUNKED + b"0x24\r\n" + BODY,
     "a chunk size and a space": CHUNKED + b"24 \r\n" + BODY,
@@ -156,6 +158,42 @@ async def test_slow_connections_end_and_do_not_keep_others_waiting(open_stand: O
             client.send(b" ")
         await asyncio.sleep(0.05)
     assert {(await client.answer()).status for client in slow} == {408}
+
+
+async def test_a_flood_of_connections_keeps_nobody_out_and_ends_no_answer(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    gateway = await open_stand(await start_engine(stream_then_stall(b"data: 1\n\n")))
+    gateway.gateway._connections.most = 20
+    streams = [await gateway.client() for _ in range(5)]
+    for client in streams:
+        client.send(post(body=STREAMING))
+        await client.head()
+    flood = [await gateway.client() for _ in range(100)]
+    for client in flood[::2]:
+        client.send(POST + b"content-length: 100\r\n\r\n{")
+    assert (await gateway.ask(get("/health"))).status == 200
+    assert len(gateway.gateway._connections) <= 20
+    assert all([await client.closed() for client in flood[:80]])
+    assert [await client.chunk() for client in streams] == [b"data: 1\n\n"] * 5
+
+
+async def test_who_comes_when_all_connections_are_answered_on_is_turned_away(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    gateway = await open_stand(await start_engine(stream_then_stall(b"data: 1\n\n")))
+    gateway.gateway._connections.most = 2
+    streams = [await gateway.client() for _ in range(2)]
+    for client in streams:
+        client.send(post(body=STREAMING))
+        await client.head()
+    assert await (await gateway.client()).closed()
+    assert [await client.chunk() for client in streams] == [b"data: 1\n\n"] * 2
+    streams[0].leave()
+    async with asyncio.timeout(8):
+        while len(gateway.gateway._connections) > 1:
+            await asyncio.sleep(0.005)
+    assert (await gateway.ask(get("/health"))).status == 200
 
 
 async def test_a_stream_that_an_engine_forgets_ends(start_engine: StartEngine, open_stand: OpenStand) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,9 @@ PATHOLOGICAL = [
     "a{0,999999999}",
     "((a{100}){100}){2}",
     "(a{1,100}){1,101}",
+    "a{100}{100}{100}",
+    "[a-z]{1000}+*",
+    "a+*",
     "(" * 20 + "a" + ")" * 20,
     r"(a)\1",
     r"(?P<x>a)\k<x>",
@@ -57,6 +61,8 @@ HARMLESS = [
     "{",
     "a{,}b",
     "a*b*c*",
+    "a*?b++c{2}?",
+    "a{2}{b",
 ]
 
 
@@ -87,6 +93,7 @@ BAD_SCHEMAS: dict[str, Any] = {
     "a pattern of names": {"patternProperties": {"(a*)*": {}}},
     "repetition": {"type": "string", "maxLength": 10**9},
     "an enum": {"enum": list(range(2049))},
+    "properties": {"properties": {f"{n}": {} for n in range(1025)}},
     "size": {"description": "x" * 200_000},
 }
 GOOD_SCHEMAS: dict[str, Any] = {
@@ -96,6 +103,7 @@ GOOD_SCHEMAS: dict[str, Any] = {
     "a dangling reference": {"properties": {"x": {"$ref": "#/$defs/none"}}},
     "properties named like keywords": {"properties": {"$ref": {}, "pattern": {}, "enum": {}, "maxLength": {}}},
     "a pattern": {"pattern": "^[a-z]+$", "maxLength": 100},
+    "many properties": {"properties": {f"{n}": {"type": "string", "description": "x" * 50} for n in range(1024)}},
 }
 
 
@@ -110,9 +118,33 @@ def test_a_schema_that_costs_an_engine_is_refused_wherever_it_stands(schema: Any
     assert structured_outputs({"json": schema})
 
 
+@pytest.mark.parametrize("schema", list(BAD_SCHEMAS.values()), ids=list(BAD_SCHEMAS))
+def test_no_second_place_for_a_schema_hides_the_one_that_an_engine_reads(schema: Any) -> None:
+    """An engine of one API passes over what belongs to another one."""
+    assert tools([{"type": "function", "name": "f", "parameters": schema, "function": {}}])
+    assert tools([{"name": "f", "input_schema": schema, "function": {"parameters": {}}}])
+    assert tools([{"type": "function", "function": {"name": "f", "parameters": schema}, "parameters": {}}])
+    inner = {"type": "function", "name": "f", "parameters": schema}
+    assert tools([{"type": "namespace", "name": "n", "tools": [inner]}])
+    assert with_format({"format": {"type": "json_schema", "name": "s", "schema": schema, "json_schema": {}}})
+    assert response_format({"type": "json_schema", "schema": {}, "json_schema": {"name": "s", "schema": schema}})
+
+
+def test_tools_within_tools_count() -> None:
+    space = {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}] * 128}
+    assert tools([space]) is None
+    assert "256" in str(tools([space, space]))
+    assert tools([{"type": "namespace", "name": "n", "tools": [{"server_url": "https://example.com"}]}])
+
+
 @pytest.mark.parametrize("schema", list(GOOD_SCHEMAS.values()), ids=list(GOOD_SCHEMAS))
 def test_what_schemas_are_used_for_is_not(schema: Any) -> None:
     assert schema_problem(schema) is None
+
+
+DEEP_GRAMMAR = "root ::= " + "(" * 17 + '"a"' + ")" * 17
+DEEP_GRAMMAR_TAG = {"type": "structural_tag", "format": {"type": "grammar", "grammar": DEEP_GRAMMAR}}
+DEEP_TEXT = '{"properties": {"a": ' * 450 + "{}" + "}}" * 450
 
 
 @pytest.mark.parametrize(
@@ -126,9 +158,16 @@ def test_what_schemas_are_used_for_is_not(schema: Any) -> None:
         {"choice": ["x"] * 2049},
         {"choice": ["x" * 100_000]},
         {"choice": [1]},
-        {"grammar": "root ::= " + "(" * 17 + '"a"' + ")" * 17},
+        {"grammar": DEEP_GRAMMAR},
         {"grammar": "x" * 70_000},
         {"structural_tag": '{"structures":[{"schema":{"pattern":"(a+)+"}}]}'},
+        {"structural_tag": DEEP_GRAMMAR_TAG},
+        {"structural_tag": orjson.dumps(DEEP_GRAMMAR_TAG).decode()},
+        {"structural_tag": DEEP_TEXT},
+        {"structural_tag": "{"},
+        {"json": DEEP_TEXT},
+        {"json": "[" * 900 + "]" * 900},
+        {"json": "\ud800"},
         {"_backend": "outlines"},
         {"disable_fallback": True},
         "x",

@@ -72,6 +72,18 @@ def test_tensors_and_names_in_the_engines_cache_are_refused(part: Any, field: st
     assert (error.param, error.code) == (field, "unsupported_parameter")
 
 
+def test_tools_that_come_with_a_message_are_looked_at_as_all_others() -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "string", "pattern": "(a+)+"}}}
+    named = {"name": "f", "input_schema": schema}
+    added = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": named}}
+    system = {"messages": [{"role": "system", "content": [added]}, {"role": "user", "content": "Hi"}]}
+    assert "input_schema has a pattern" in refusal(MESSAGES, system).message
+    own = {"role": "developer", "content": "Hi", "tools": [{"type": "function", "function": {"parameters": schema}}]}
+    assert "parameters has a pattern" in refusal(CHAT, {"messages": [own]}).message
+    named["input_schema"] = {"type": "object"}
+    assert sent_on(MESSAGES, system)
+
+
 def test_arguments_of_tool_calls_are_nobodys_affair() -> None:
     call = {"type": "tool_use", "id": "1", "name": "f", "input": {"uuid": "1", "image_url": "http://example.com"}}
     assert sent_on(MESSAGES, {"messages": [{"role": "assistant", "content": [call]}]})

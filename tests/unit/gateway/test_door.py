@@ -8,7 +8,7 @@ import pytest
 
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.api_key import id_of, new_api_key
-from deployments.gateway.tenants.keyring import Keyring
+from deployments.gateway.tenants.keyring import KeyPage, Keyring
 from deployments.gateway.tenants.tenant import Tenant
 from tests.unit.gateway.conftest import StartEngine
 from tests.unit.gateway.harness import MODEL, OpenStand, get, post
@@ -187,6 +187,38 @@ async def test_a_gateway_that_was_never_told_lets_nobody_in(open_stand: OpenStan
     assert (await gateway.ask(get("/v1/models", f"x-api-key: {KEY}\r\n"))).status == 503, "a part is not all"
     keyring.adopt(page({}, version="e.2", begins_anew=False))
     assert (await gateway.ask(get("/v1/models", f"x-api-key: {KEY}\r\n"))).status == 200
+
+
+async def test_keys_are_good_without_state_for_as_long_as_the_operator_says(
+    start_engine: StartEngine, open_stand: OpenStand
+) -> None:
+    """One may have been revoked since."""
+    now_s = 1_000.0
+    keyring = Keyring(lambda: now_s)
+    keyring.adopt(page({KEY: ACME}))
+    gateway = await open_stand(await start_engine(unary(b"{}")), keyring=keyring)
+    asked, now_s = post(headers=f"x-api-key: {KEY}\r\n"), now_s + 86_400
+    assert (await gateway.ask(asked)).status == 200, "until state is back, unless said otherwise"
+    gateway.gateway.settings = replace(gateway.gateway.settings, keys_good_for_s=300)
+    answer = await gateway.ask(asked)
+    assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "keys_stale", "5")
+    assert "300 s" in answer.error["message"]
+    assert (await gateway.ask(get("/health"))).status == 200
+    keyring.adopt(page({}, version="e.2", begins_anew=False, is_last=False))
+    assert (await gateway.ask(asked)).status == 503, "a part is not all"
+    keyring.adopt(page({}, version="e.3", begins_anew=False))
+    assert (await gateway.ask(asked)).status == 200, "that nothing changed is a word, too"
+    now_s += 299
+    assert (await gateway.ask(asked)).status == 200
+
+
+async def test_where_no_key_was_ever_made_none_can_be_too_old(open_stand: OpenStand) -> None:
+    now_s = 0.0
+    keyring = Keyring(lambda: now_s)
+    keyring.adopt(KeyPage("e.0", begins_anew=True, is_last=True, keys_exist=False, pepper=b"", salt_secret=b""))
+    gateway = await open_stand(keyring=keyring, settings=GatewaySettings(keys_good_for_s=60))
+    now_s = 1e6
+    assert (await gateway.ask(get("/v1/models"))).status == 200
 
 
 async def test_without_keys_anyone_may_call_unless_the_operator_says_always(open_stand: OpenStand) -> None:

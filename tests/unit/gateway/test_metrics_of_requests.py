@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from deployments.gateway.request_metrics import RequestMetrics
 from deployments.gateway.settings import GatewaySettings
+from deployments.gateway.tenants.keyring import Keyring
 from deployments.gateway.tenants.tenant import Tenant
 from deployments.gateway_metrics import GatewayMetrics
 from monitoring.label_slots import LabelSlots
@@ -103,3 +104,12 @@ async def test_a_gateway_tells_what_it_has_to_do_and_whom_it_limits(counted: Cou
     assert registry.get_sample_value("baryon_requests_in_flight") == 0
     assert registry.get_sample_value("baryon_gateways") == 1
     assert registry.get_sample_value("baryon_state_silent_seconds") == 3.5
+
+
+async def test_how_long_ago_state_told_of_keys() -> None:
+    now_s = 100.0
+    keyring, registry = Keyring(lambda: now_s), CollectorRegistry()
+    async with stand([], 8, GatewaySettings(), keyring) as gateway:
+        metrics, now_s = GatewayMetrics(registry), 130.0
+        metrics.publish(gateway.gateway.app, state_silent_s=0.0)
+        assert registry.get_sample_value("baryon_keys_age_seconds") == 30.0

@@ -2,21 +2,24 @@
 
 import asyncio
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from deployments.gateway.answer_tap import LARGEST_HELD_BYTES, AnswerTap
+from deployments.gateway.privacy.names_model import AT_ONCE
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.tenant import Privacy, Tenant
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, OpenStand, Stand, post
+from tests.unit.gateway.harness import MODEL, OpenStand, Stand, post, until
 from tests.unit.gateway.keys import keyring_of, new_key
-from tests.unit.gateway.scripted_engine import Exchange, ScriptedEngine, hang_up, stream, unary
+from tests.unit.gateway.scripted_engine import Exchange, ScriptedEngine, hang_up, never_answer, stream, unary
 from tests.unit.privacy.requests import EMAIL, REQUESTS, VALUES
 from tests.unit.privacy.streams import CHAT, MESSAGES, PATHS, documents_in, read
 from tests.unit.privacy.streams import stream as streamed
@@ -73,6 +76,17 @@ async def test_the_answer_has_it_again_only_for_who_asked_for_that(
         "restore": f"Hello {EMAIL}, not <EMAIL_2>",
     }
     assert [EMAIL in exchange.body.decode() for exchange in engine.exchanges] == [True, False, False]
+
+
+async def test_the_example_in_the_docs_is_what_happens(start_engine: StartEngine, open_stand: OpenStand) -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "privacy.md").read_text()
+    (shown,) = re.findall(r"```\n(client .*?)```", docs, re.DOTALL)
+    sent, seen, written, restored = (line.split(maxsplit=1)[1] for line in shown.splitlines())
+    engine = await start_engine(unary(orjson.dumps({"choices": [{"message": {"content": written}}]})))
+    stand = await opened(open_stand, engine)
+    answer = await stand.ask(asked("restore", messages=[orjson.loads(sent)]))
+    assert orjson.loads(got(engine))["messages"] == [orjson.loads(seen)]
+    assert answer.json()["choices"][0]["message"]["content"] == restored.removesuffix("(restore)").strip()
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -234,6 +248,29 @@ async def test_names_are_found_by_a_model_of_the_same_cluster(
     assert answer.headers["x-baryon-redacted"] == "EMAIL=1, NAME=1"
     assert orjson.loads(got(engine))["messages"][0]["content"] == "<NAME_1>, <EMAIL_1>"
     await stand.settled()
+
+
+@pytest.mark.parametrize("is_recipe", [False, True])
+async def test_a_model_is_not_asked_for_names_any_more_when_the_client_has_left(
+    start_engine: StartEngine, open_stand: OpenStand, is_recipe: bool
+) -> None:
+    names_model, engine = await start_engine(never_answer), await start_engine(unary(ANSWER))
+    stand = await opened(open_stand, engine, names_url=f"http://127.0.0.1:{names_model.port}", names_model="n")
+    texts = [{"role": "user", "content": f"Ann Lee wrote number {number}"} for number in range(AT_ONCE + 2)]
+    recipe = {"inputs": {"question": "Who is Ann Lee?"}}
+    asking = asked("restore", b"/v1/recipes/answer", **recipe) if is_recipe else asked("restore", messages=texts)
+    expected = 1 if is_recipe else AT_ONCE
+    client = await stand.client()
+    client.send(asking)
+    await until(lambda: len(names_model.exchanges) == expected)
+    client.leave()
+    for exchange in names_model.exchanges:
+        await asyncio.wait_for(exchange.gone.wait(), 5)
+    await stand.settled()
+    assert len(names_model.exchanges) == expected
+    assert not engine.exchanges
+    (told,) = stand.gateway.app.recent.latest(1)
+    assert (told["outcome"], told["status"]) == ("client_gone", 0)
 
 
 async def test_when_off_nothing_of_it_is_in_the_way_of_a_chunk() -> None:

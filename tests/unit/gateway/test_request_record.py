@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.gateway.recent_requests import RecentRequests
+from deployments.gateway.recent_requests import KEPT_PARTS, RecentRequests
 from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.stages import NAMES
@@ -277,6 +277,27 @@ def test_the_last_requests_are_found_by_either_id_and_older_ones_are_forgotten()
     assert (found["request_id"], mine["request_id"]) == ("req-15", "req-21")
     assert recent.find("req-14") is None
     assert recent.find("") is None
+
+
+def test_what_one_recipe_asks_pushes_out_its_own_and_not_everybody_elses() -> None:
+    def change(number: int, record: RequestRecord) -> None:
+        record.part_of = f"recipe-{number // 100}" if number >= 10 else ""
+
+    recent = remembered(210, 40, change)
+    others = [f"req-{number}" for number in range(9, -1, -1)]
+    parts = [f"req-{number}" for last in (209, 199, 99) for number in range(last, last - KEPT_PARTS, -1)]
+    assert ids(recent.latest()) == [*parts, *others]
+    found = recent.find("recipe-0")
+    assert found is not None
+    assert found["request_id"] == "req-99"
+
+
+def test_nothing_is_kept_of_a_recipe_whose_calls_are_forgotten() -> None:
+    def change(number: int, record: RequestRecord) -> None:
+        record.part_of = f"recipe-{number}"
+
+    recent = remembered(50, 10, change)
+    assert len(recent.latest()) == len(recent._parts) == 10
 
 
 def test_recent_requests_are_told_by_model_tenant_outcome_and_slowness() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -30,9 +31,11 @@ def receiver() -> Iterator[OtlpReceiver]:
         yield started
 
 
-def trace(gateway: Stand, receiver: OtlpReceiver, sample: float = 1.0) -> OtlpTracing:
+def trace(gateway: Stand, receiver: OtlpReceiver, sample: float = 1.0, *, follows_callers: bool = False) -> OtlpTracing:
     app = gateway.gateway.app
-    tracing = OtlpTracing(app.routers.gateway_id, receiver.endpoint, sample)
+    tracing = OtlpTracing(
+        app.routers.gateway_id, receiver.endpoint, sample, follows_callers=follows_callers, random=Random(1)
+    )
     app.tracing = tracing
     return tracing
 
@@ -94,6 +97,48 @@ async def test_a_share_of_what_begins_here_is_sampled(
         await gateway.ask(post())
     await close(gateway, tracing)
     assert 20 <= len(receiver.named(CHAT)) <= 80
+
+
+@pytest.mark.parametrize("trace_id", [TRACE, "f" * 16 + "0" * 15 + "1"])
+async def test_a_caller_gets_no_more_spans_than_others_whatever_it_calls_sampled(
+    start_engine: StartEngine, open_stand: OpenStand, receiver: OtlpReceiver, trace_id: str
+) -> None:
+    """The second id is one that a share of ids always has."""
+    engine = await start_engine(unary(b"{}"))
+    gateway = await open_stand(engine)
+    tracing = trace(gateway, receiver, sample=0.25)
+    for _ in range(200):
+        await gateway.ask(post(headers=SAMPLED.replace(TRACE, trace_id)))
+    await close(gateway, tracing)
+    sampled = len(receiver.named(CHAT))
+    assert 20 <= sampled <= 80
+    told = [header(exchange, "traceparent") or "" for exchange in engine.exchanges]
+    assert {words[:36] for words in told} == {f"00-{trace_id}-"}, "it is joined, sampled or not"
+    assert sum(words.endswith("-01") for words in told) == sampled
+
+
+async def test_callers_that_are_the_operators_own_may_be_followed(
+    start_engine: StartEngine, open_stand: OpenStand, receiver: OtlpReceiver
+) -> None:
+    gateway = await open_stand(await start_engine(unary(b"{}")))
+    tracing = trace(gateway, receiver, sample=0.0, follows_callers=True)
+    for headers in (SAMPLED, NOT_SAMPLED, ""):
+        await gateway.ask(post(headers=headers))
+    await close(gateway, tracing)
+    assert [span["parent"] for span in receiver.named(CHAT)] == [CALLER]
+
+
+async def test_what_a_recipe_asks_is_sampled_as_the_recipe_is(
+    start_engine: StartEngine, open_stand: OpenStand, receiver: OtlpReceiver
+) -> None:
+    gateway = await open_stand(await start_engine(ChatEngine("Because.")))
+    tracing = trace(gateway, receiver, sample=0.5)
+    for _ in range(20):
+        await gateway.ask(post("/v1/recipes/answer", {"inputs": {"question": "Why?"}}, headers=SAMPLED))
+    await close(gateway, tracing)
+    recipes = {span["id"] for span in receiver.named("POST /v1/recipes")}
+    assert 0 < len(recipes) < 20
+    assert sorted(span["parent"] for span in receiver.named(CHAT)) == sorted(recipes)
 
 
 async def test_each_replica_asked_has_a_span_and_faults_are_marked(

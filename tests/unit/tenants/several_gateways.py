@@ -64,6 +64,11 @@ class Site:
     def standing(self, gateway: int) -> Standing:
         return self.gateways[gateway].standing
 
+    def is_stranger(self, gateway: int) -> bool:
+        """State is away, and this gateway does not know what others have used: it lends an equal part of the whole."""
+        spending = self.gateways[gateway]
+        return KEY not in spending._accounts and spending.standing.state_is_away
+
     def try_to_enter(self, gateway: int, tokens: int) -> Charge | None:
         """With what the gateway has, or what state lends when asked at once."""
         account, cost = self.account(gateway), Cost(0, tokens)

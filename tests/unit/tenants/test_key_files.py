@@ -7,6 +7,7 @@ import pytest
 from cluster.key_desk import key_desk
 from cluster.key_files import BadKeyFile, adopt
 from deployments.gateway.tenants.api_key import new_api_key
+from deployments.key_administration import KeyRefused
 from deployments.key_changes import RevokeKey
 
 
@@ -35,3 +36,11 @@ def test_what_is_no_key_is_refused_without_being_shown(tmp_path: Path) -> None:
             adopt(keys, desk)
         assert "sk-very-secret" not in str(refused.value)
         assert not desk.listing()["keys_exist"]
+
+
+def test_a_file_whose_name_is_no_tenants_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    (folder / ("a" * 65)).write_text(new_api_key()[1])
+    with key_desk(None, tmp_path / "state.sqlite") as desk, pytest.raises(KeyRefused, match="1 to 64 letters"):
+        adopt(folder, desk)

@@ -177,6 +177,18 @@ def test_while_state_is_away_gateways_go_on_with_what_they_had(away_s: int) -> N
     assert sum(1 for at_s, _ in log.amounts if 1_032 < at_s <= 1_032 + away_s) >= 0.9 * limit * (away_s // 60)
 
 
+def test_a_gateway_that_has_not_seen_a_tenant_and_cannot_ask_lends_an_equal_part_of_the_whole() -> None:
+    """What others used meanwhile it cannot know; what was too much is made good afterwards."""
+    site = Site(3, Limits(tokens_per_minute=900))
+    assert site.try_to_enter(0, 886)
+    site.exchange(1, heard=False, answered=False)
+    assert site.is_stranger(1)
+    assert site.try_to_enter(1, 300)
+    assert not site.try_to_enter(1, 1)
+    site.exchange_all()
+    assert not site.try_to_enter(2, 1)
+
+
 def test_a_new_limit_counts_what_was_used_before() -> None:
     site = Site(2, Limits(requests_per_minute=10))
     assert all(site.try_to_enter(number % 2, 1) for number in range(10))

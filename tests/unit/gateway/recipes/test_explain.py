@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.gateway.recipes.choose import normalised
 from deployments.gateway.recipes.chooser import Chooser, Question
 from deployments.gateway.recipes.explain import explain_choice, explain_text
-from deployments.gateway.recipes.occlusion import Unit, best_unit, ranked, segments
+from deployments.gateway.recipes.occlusion import Unit, best_unit, segments, shift
 from tests.unit.gateway.recipes.toy_engine import ToyEngine
 
 UNITS: tuple[Unit, ...] = ("word", "sentence", "passage")
@@ -63,7 +64,7 @@ async def test_the_part_that_decides_a_choice_comes_first_and_the_cost_is_told()
     asked = Question("acme", "m", render(REPORT), ("positive", "negative"), (render(""),))
     why = await explain_choice(Chooser(lambda _: 1), engine, asked, render, REPORT)
     assert (why.answer, why.unit) == ("positive", "sentence")
-    assert "love" in why.segments[ranked(why.contributions)[0]].of(REPORT)
+    assert "love" in why.segments[why.order[0]].of(REPORT)
     assert why.contributions[1] == pytest.approx(math.log(2) + why.log_prob)
     told = why.document()
     assert told["cost"]["variants"] == 6
@@ -72,13 +73,37 @@ async def test_the_part_that_decides_a_choice_comes_first_and_the_cost_is_told()
     assert [part["text"] for part in told["segments"]] == [s.of(REPORT) for s in why.segments]
 
 
+async def test_a_part_that_speaks_against_the_answer_may_decide_most() -> None:
+    """Of three labels, the one that most of the text has: the part that says otherwise lowers it."""
+    said = {"mood": {"neutral": 4.0, "positive": 1.0, "negative": 1.0}, "hate": {"negative": 2.6}}
+    engine = ToyEngine(said)
+    text = "The room has two beds. I hate it. Breakfast is at nine. Keys are left at the desk."
+    asked = Question("acme", "m", render(text), ("positive", "neutral", "negative"))
+    why = await explain_choice(Chooser(lambda _: 1), engine, asked, render, text)
+    told = why.document()["segments"]
+    assert why.answer == "neutral"
+    assert why.contributions[1] == min(why.contributions) < 0
+    assert [part["rank"] for part in told] == [2, 1, 3, 4]
+    assert told[1]["shift"] == max(part["shift"] for part in told)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), min_size=2, max_size=6))
+def test_a_shift_is_what_the_other_labels_gain(pairs: list[tuple[float, float]]) -> None:
+    before, after = (normalised({str(at): pair[side] for at, pair in enumerate(pairs)}) for side in (0, 1))
+    gained = math.fsum(max(0.0, after[label] - before[label]) for label in before)
+    assert shift(before, after) == pytest.approx(gained)
+    assert shift(before, after) == shift(after, before)
+    assert shift(before, before) == 0
+
+
 async def test_the_part_that_decides_a_text_comes_first_and_every_token_is_told() -> None:
     engine = ToyEngine({"capital": {"Paris.": 1.0}, "France": {"Paris.": 2.0}})
     text = "Name the capital of France in one word"
     why = await explain_text(engine, "m", render, text, "Paris.")
     assert why.unit == "word"
-    assert why.segments[ranked(why.contributions)[0]].of(text).strip() == "France"
+    assert why.segments[why.order[0]].of(text).strip() == "France"
     assert why.contributions[4] == pytest.approx(2.0 * len("Paris."))
+    assert all("shift" not in part for part in why.document()["segments"])
     assert "".join(token.text for token in why.tokens) == "Paris."
     assert math.fsum(token.log_prob for token in why.tokens) == pytest.approx(why.log_prob)
     assert why.document()["cost"]["variants"] == len(engine.reads()) == 9

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from deployments.gateway.errors import GatewayError
+from deployments.gateway.recipes.inner_calls import InnerCalls, Origin
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.api_key import new_api_key
 from deployments.gateway.tenants.bins import Moment
@@ -17,11 +19,14 @@ from deployments.gateway.tenants.spending import system_moment
 from deployments.gateway.tenants.tenant import Limits, Tenant
 from deployments.lender import LISTENS_S, Lender
 from tests.unit.gateway.conftest import StartEngine
-from tests.unit.gateway.harness import MODEL, Answer, Stand, post, stand
+from tests.unit.gateway.harness import MODEL, Answer, Stand, post, stand, until
 from tests.unit.gateway.keys import keyring_of
 from tests.unit.gateway.recipes.engine import CONTEXT_TOKENS, ChatEngine
+from tests.unit.gateway.recipes.test_inner_calls import ASKED, CHAT, OUTER
+from tests.unit.gateway.scripted_engine import Exchange
 
 LONG = "".join(f"The ship number {number} left the port of Genoa. " for number in range(60))
+HELD = "Hold this one."
 
 
 @dataclass
@@ -91,4 +96,79 @@ async def test_a_recipe_that_ran_out_half_way_says_so_and_asks_no_more(opened: O
     answer = await limited.ask("summarize", {"inputs": {"text": LONG}, "max_tokens": 60})
     assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
     assert len(engine.asked) == 4
+    await limited.stand.settled()
+
+
+class HeldEngine(ChatEngine):
+    """Chats of clients that say HELD wait until `release` is set; others take longer than state to say that there is no
+    slot.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Note.")
+        self.release = asyncio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if HELD.encode() in exchange.body:
+            self.asked.append(("held", {}))
+            await self.release.wait()
+        await asyncio.sleep(0.1)
+        await super().__call__(exchange)
+
+
+def held(limited: Limited) -> bytes:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": HELD}], "max_tokens": 5}
+    return post(body=body, headers=f"authorization: Bearer {limited.key}\r\n")
+
+
+async def test_a_recipe_waits_for_a_slot_that_its_tenant_uses_otherwise(opened: Open) -> None:
+    """Of two slots, a chat has one; what the recipe would ask at once goes through the other, one after another."""
+    engine = HeldEngine()
+    limited = await opened(engine, Limits(concurrent_requests=2))
+    chat = asyncio.create_task(limited.stand.ask(held(limited)))
+    await until(lambda: bool(engine.asked))
+    answer = await limited.ask("summarize", {"inputs": {"text": LONG}, "max_tokens": 60})
+    assert answer.status == 200, answer.body
+    assert answer.json()["pieces"] > 3
+    assert limited.stand.gateway.app.spending.limited == {}
+    engine.release.set()
+    assert (await chat).status == 200
+
+
+async def test_a_recipe_that_finds_no_slot_at_all_is_refused_as_a_request_is(opened: Open) -> None:
+    engine = HeldEngine()
+    limited = await opened(engine, Limits(concurrent_requests=1))
+    chat = asyncio.create_task(limited.stand.ask(held(limited)))
+    await until(lambda: bool(engine.asked))
+    answer = await limited.ask("summarize", {"inputs": {"text": LONG}, "max_tokens": 60})
+    assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
+    assert len(engine.asked) == 1
+    engine.release.set()
+    assert (await chat).status == 200
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_recipe_waits_no_longer_than_any_request_may_and_not_for_who_has_left(
+    opened: Open, leaves: bool
+) -> None:
+    """Its first call is let in; then a chat of its tenant has the only slot."""
+    engine = HeldEngine()
+    limited = await opened(engine, Limits(concurrent_requests=1))
+    limited.stand.gateway.settings = GatewaySettings(queue_max_wait_s=60 if leaves else 0.3)
+    app = limited.stand.gateway.app
+    tenant = app.door.tenant({b"authorization": f"Bearer {limited.key}".encode()})
+    calls, asked = InnerCalls(app, OUTER, tenant, Origin("req-outer", "answer")), {**ASKED, "max_tokens": 5}
+    await calls.ask(CHAT, dict(asked))
+    chat = asyncio.create_task(limited.stand.ask(held(limited)))
+    await until(lambda: len(engine.asked) == 2)
+    asking = asyncio.create_task(calls.ask(CHAT, dict(asked)))
+    if leaves:
+        await until(lambda: calls.begun == 2)
+        calls.leave()
+    with pytest.raises(GatewayError) as raised:
+        await asking
+    assert raised.value.status == (499 if leaves else 429)
+    engine.release.set()
+    assert (await chat).status == 200
+    assert len(engine.asked) == 3
     await limited.stand.settled()

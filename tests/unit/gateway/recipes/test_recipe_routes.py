@@ -239,6 +239,21 @@ async def test_with_several_models_the_caller_the_file_or_the_operator_says_whic
     assert (await ask(stand, "answer", QUESTION)).status == 200
 
 
+async def test_a_tenant_does_not_learn_of_a_model_that_it_may_not_use(opened: Open, tmp_path: Path) -> None:
+    put(tmp_path, GREET + "defaults: {model: hidden}\n")
+    keys = {new_api_key()[1]: models for models in (None, frozenset({MODEL}), frozenset({MODEL, "other"}))}
+    tenants = {key: Tenant(f"t{at}", models=models) for at, (key, models) in enumerate(keys.items())}
+    stand = await opened(ChatEngine(), tmp_path, keyring=keyring_of(tenants))
+    stand.gateway.settings = GatewaySettings(recipes_folder=str(tmp_path), recipes_model="hidden")
+    stand.catalogue.replace({name: ModelCard(name, "vllm") for name in (MODEL, "hidden", "other")})
+    for key, models in keys.items():
+        header = f"authorization: Bearer {key}\r\n"
+        answers = [await stand.ask(get(f"/v1/recipes{one}", header)) for one in ("", "/greet")]
+        answers.append(await ask(stand, "greet", {"inputs": {"who": "Ada"}}, header))
+        assert [b"hidden" in answer.body for answer in answers] == [models is None] * 3
+        assert answers[-1].status == {None: 503, frozenset({MODEL}): 200}.get(models, 400)
+
+
 async def test_the_list_says_how_each_is_used_and_what_is_refused(opened: Open, tmp_path: Path) -> None:
     put(tmp_path, GREET)
     put(tmp_path, GREET.replace("{{ who }}", "{{ who.name }}"), "broken")

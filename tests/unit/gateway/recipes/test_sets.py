@@ -4,6 +4,7 @@ from itertools import chain
 
 import pytest
 
+from deployments.gateway.recipes.occlusion import segments
 from tests.sets.sets import labelled, planted, read
 
 
@@ -21,10 +22,18 @@ def test_no_sentence_comes_twice_and_a_fresh_one_is_new(name: str) -> None:
     assert read("fresh")[name].keys() == read(name).keys()
 
 
-def test_a_planted_text_has_one_decisive_sentence_among_ten_at_any_place() -> None:
-    cases = list(planted())
-    assert len(cases) >= 40
+@pytest.mark.parametrize(("name", "texts"), [("planted", 48), ("planted_fresh", 96)])
+def test_a_planted_text_has_one_decisive_sentence_among_ten_at_any_place(name: str, texts: int) -> None:
+    cases = list(planted(name))
+    assert len(cases) == texts
     for case in cases:
         assert len(case.sentences) == len(set(case.sentences)) == 10
+        assert [s.of(case.text).strip() for s in segments(case.text, "sentence")] == list(case.sentences)
     assert {case.decisive for case in cases} == set(range(10))
     assert sum(case.label == "positive" for case in cases) * 2 == len(cases)
+    assert len({case.sentences[case.decisive] for case in cases}) == len(cases)
+
+
+def test_a_fresh_planted_text_has_no_sentence_of_the_others() -> None:
+    ours, fresh = ({one for case in planted(name) for one in case.sentences} for name in ("planted", "planted_fresh"))
+    assert not ours & fresh
