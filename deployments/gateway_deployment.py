@@ -174,7 +174,7 @@ class GatewayDeployment:
             self._replicas_changed.set()
 
     def _on_keys(self) -> None:
-        self._gateway.app.spending.know(self._keyring.tenant_named)
+        self._gateway.app.keys_changed()
         self._keys_are_known.set()
 
     async def _first_replicas(self) -> None:

@@ -121,7 +121,7 @@ class KeyAdministration:
         )
 
     def _write_settings(self, tenant: str, settings: Mapping[str, Any]) -> None:
-        for name in settings.keys() & {*LIMITS, "priority", "privacy"}:
+        for name in settings.keys() & {*LIMITS, "priority", "privacy", "show_text"}:
             self._connection.execute(f"UPDATE tenant SET {name} = ? WHERE name = ?", (settings[name], tenant))  # noqa: S608
         if "models" in settings:
             models = None if settings["models"] is None else orjson.dumps(sorted(settings["models"]))
@@ -145,9 +145,15 @@ class KeyAdministration:
 def settings_of(tenant: Tenant) -> dict[str, Any]:
     """As `SetLimits` has them."""
     models = None if tenant.models is None else sorted(tenant.models)
-    return {**asdict(tenant.limits), "priority": tenant.priority, "models": models, "privacy": tenant.privacy}
+    return {
+        **asdict(tenant.limits),
+        "priority": tenant.priority,
+        "models": models,
+        "privacy": tenant.privacy,
+        "show_text": tenant.show_text,
+    }
 
 
 def tenant_of(row: Any) -> Tenant:
-    settings = (row["priority"], row["models"], row["privacy"])
+    settings = (row["priority"], row["models"], row["privacy"], row["show_text"])
     return tenant_of_row((row["name"], *(row[name] for name in LIMITS), *settings))

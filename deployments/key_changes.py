@@ -36,8 +36,8 @@ class RevokeKey:
 
 @dataclass(frozen=True, slots=True)
 class SetLimits:
-    """`settings` has some of `LIMITS`, `priority`, `models` and `privacy`; None: no limit, all models. What is left out
-    stays.
+    """`settings` has some of `LIMITS`, `priority`, `models`, `privacy` and `show_text`; None: no limit, all models.
+    What is left out stays.
     """
 
     tenant: str

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS tenant (
     priority INTEGER NOT NULL DEFAULT 0,
     models BLOB,
     privacy TEXT NOT NULL DEFAULT 'off',
+    show_text TEXT NOT NULL DEFAULT 'off',
     created_at_s REAL NOT NULL,
     revision INTEGER NOT NULL UNIQUE
 );
@@ -131,7 +132,7 @@ class KeyStore:
             keys_exist=self.keys_exist(),
             pepper=self._secret.pepper,
             salt_secret=self._secret.salt,
-            tenants=rows(f"name, {', '.join(LIMITS)}, priority, models, privacy FROM tenant WHERE TRUE"),
+            tenants=rows(f"name, {', '.join(LIMITS)}, priority, models, privacy, show_text FROM tenant WHERE TRUE"),
             keys=rows("id, digest, tenant, expires_at_s FROM api_key WHERE revoked_at_s IS NULL"),
             revoked=[row[0] for row in rows("id FROM api_key WHERE revoked_at_s IS NOT NULL")],
         )
@@ -146,5 +147,7 @@ class KeyStore:
 
 def add_missing_columns(connection: sqlite3.Connection) -> None:
     """To a file that an earlier version made."""
-    if not any(row["name"] == "privacy" for row in connection.execute("PRAGMA table_info(tenant)")):
-        connection.execute("ALTER TABLE tenant ADD COLUMN privacy TEXT NOT NULL DEFAULT 'off'")
+    there = {row["name"] for row in connection.execute("PRAGMA table_info(tenant)")}
+    for name in ("privacy", "show_text"):
+        if name not in there:
+            connection.execute(f"ALTER TABLE tenant ADD COLUMN {name} TEXT NOT NULL DEFAULT 'off'")

@@ -27,12 +27,14 @@ def keys_table(shown: list[dict[str, Any]]) -> Table:
 
 
 def tenants_table(tenants: list[dict[str, Any]]) -> Table:
-    titles = ("tenant", "requests/min", "tokens/min", "at once", "tokens/day", "priority", "privacy", "models")
+    counted = ("requests/min", "tokens/min", "at once", "tokens/day")
+    titles = ("tenant", *counted, "priority", "privacy", "show text", "models")
     table = Table(*titles, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for tenant in tenants:
         models = "all" if tenant["models"] is None else escape(", ".join(tenant["models"]))
         counts = ("no limit" if count is None else f"{count:,}" for count in map(tenant.get, LIMITS))
-        table.add_row(tenant["name"], *counts, str(tenant["priority"]), tenant["privacy"], models)
+        settings = (str(tenant["priority"]), tenant["privacy"], tenant["show_text"])
+        table.add_row(tenant["name"], *counts, *settings, models)
     return table
 
 

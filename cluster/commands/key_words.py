@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from deployments.gateway.tenants.tenant import Privacy
+from deployments.gateway.tenants.tenant import Privacy, ShowText
 from deployments.key_changes import LIMITS
 
 DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])")
@@ -78,6 +78,7 @@ def settings_said(
     priority: int | None,
     models: list[str] | None,
     privacy: Privacy | None,
+    show_text: ShowText | None,
     *,
     all_models: bool,
 ) -> dict[str, Any]:
@@ -93,6 +94,8 @@ def settings_said(
         said["priority"] = priority
     if privacy is not None:
         said["privacy"] = privacy
+    if show_text is not None:
+        said["show_text"] = show_text
     for name in models or ():
         if not MODEL_NAME.fullmatch(name):
             shown = name[:LONGEST_SHOWN]

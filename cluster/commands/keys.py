@@ -11,7 +11,7 @@ from cluster.commands.key_tables import condition, keys_table, shown_time, tenan
 from cluster.commands.key_words import duration_s, instant_s, key_id_of, settings_said
 from cluster.commands.output import BAD_INPUT, console, fail, print_json
 from deployments.gateway.tenants.api_key import fingerprint, new_api_key
-from deployments.gateway.tenants.tenant import Privacy
+from deployments.gateway.tenants.tenant import Privacy, ShowText
 from deployments.key_changes import CreateKey, KeyChange, RevokeKey, RotateKey, SetLimits
 
 keys = typer.Typer(help="API keys and what their tenants may do.", no_args_is_help=True)
@@ -31,6 +31,14 @@ PrivacySaid = Annotated[
         "also puts them back into the answers. off unless said.",
     ),
 ]
+ShowTextSaid = Annotated[
+    ShowText | None,
+    typer.Option(
+        "--show-text",
+        help="Whether the console shows what its latest requests said and were answered, to whoever may open it; with "
+        "--privacy as the model saw it. Kept in gateways' memory only. off unless said.",
+    ),
+]
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="90d|DATE", help="After 12h, 90d, ..., or on 2027-01-31.")
 ]
@@ -46,6 +54,7 @@ def create(
     priority: Priority = None,
     model: Models = None,
     privacy: PrivacySaid = None,
+    show_text: ShowTextSaid = None,
     expires: Expires = None,
     config: Config = None,
     json: Json = False,
@@ -57,7 +66,7 @@ def create(
     limits = (requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_day)
     key_id, key = new_api_key()
     with understood():
-        settings = settings_said(limits, priority, model, privacy, all_models=False)
+        settings = settings_said(limits, priority, model, privacy, show_text, all_models=False)
         change = CreateKey(tenant, key_id, fingerprint(key.encode()), _expiry(expires), settings)
     _show_once(key, _carried_out(change, config), json)
 
@@ -132,6 +141,7 @@ def limit(
     priority: Priority = None,
     model: Models = None,
     privacy: PrivacySaid = None,
+    show_text: ShowTextSaid = None,
     all_models: Annotated[bool, typer.Option("--all-models", help="It may ask for every model.")] = False,
     config: Config = None,
     json: Json = False,
@@ -142,7 +152,7 @@ def limit(
     """
     limits = (requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_day)
     with understood():
-        settings = settings_said(limits, priority, model, privacy, all_models=all_models)
+        settings = settings_said(limits, priority, model, privacy, show_text, all_models=all_models)
     if not settings:
         fail("nothing to change; for example `--requests-per-minute 600`, or `none` for no limit", BAD_INPUT)
     made = _carried_out(SetLimits(tenant, settings), config)

@@ -122,5 +122,6 @@ class AdminApp:
             also = f" {silent} gateways did not answer, which may have it." if silent else ""
             message = f"No gateway remembers a request with this id; each keeps the last thousand.{also}"
             raise GatewayError(404, "request_not_found", message)
+        text = found.pop("text", None)
         others, _ = await self._peers.requests(RequestsQuestion(model=found["model"], limit=COMPARED_WITH))
-        return {"request": found, **explanation(found, others)}
+        return {"request": found, "text": text, **explanation(found, others)}

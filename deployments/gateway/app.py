@@ -42,6 +42,7 @@ from deployments.gateway.recipes.recipe_routes import ROUTE as RECIPES_ROUTE
 from deployments.gateway.recipes.recipe_routes import RecipeRoutes
 from deployments.gateway.recipient import Recipient
 from deployments.gateway.replica_table import ReplicaTable
+from deployments.gateway.request import InferenceRequest
 from deployments.gateway.request_log import log_request
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.request_record import Observer, RequestRecord, Tracing
@@ -52,6 +53,8 @@ from deployments.gateway.suspects import Suspects
 from deployments.gateway.tenants.door import OPEN_ROUTES, READY_ROUTE, Door
 from deployments.gateway.tenants.spending import Spending
 from deployments.gateway.tenants.tenant import Tenant
+from deployments.gateway.texts.kept_texts import KeptTexts
+from deployments.gateway.texts.request_text import RequestText
 from deployments.gateway.upstream import EnginePool
 from deployments.gateway.usage_tally import UsageTally
 from deployments.gateway.waiting_room import WaitingRoom
@@ -91,7 +94,7 @@ class GatewayApp:
         self.room = WaitingRoom()
         self.spending = Spending(self.routers.gateway_id)
         self.tally = UsageTally()
-        self.recent = RecentRequests()
+        self.recent = RecentRequests(texts=KeptTexts(door.tenant_named))
         self.observers: list[Observer] = []
         self.tracing: Tracing | None = None
         self.key_errors: Counter[str] = Counter()
@@ -220,6 +223,7 @@ class GatewayApp:
     ) -> None:
         """`own`: what the gateway itself asks, instead of a client's body, and for which recipe."""
         record, response = answer.record, answer.response
+        text: RequestText | None = None
         record.tenant, record.priority = tenant.name, tenant.priority
         record.stages.enter(READ)
         try:
@@ -231,6 +235,8 @@ class GatewayApp:
             else:
                 asked = self._reader.own(request.path, own, salt)
                 asked = replace(asked, new_tap=origin.new_tap, waits_for_slot=origin.is_let_in)
+            if tenant.show_text == "on":
+                text = text_to_show(request, tenant, asked)
             if asked.redacted is not None:
                 response.also.append(asked.redacted)
             request.body = b""
@@ -238,7 +244,7 @@ class GatewayApp:
             card = self._card(asked.model, tenant)
             record.model = card.name
             record.stages.enter(ROUTE)
-            await Inference(self._backends, card, asked, tenant, request, answer).run()
+            await Inference(self._backends, card, asked, tenant, request, answer, text).run()
         except GatewayError as error:
             if not response.client_is_gone:
                 answer.fail(error)
@@ -247,6 +253,8 @@ class GatewayApp:
             answer.fail(engine_error())
         finally:
             self._end(record, response)
+            if text is not None:
+                self._keep(text, record)
 
     async def _recipe(self, request: ClientRequest, tenant: Tenant, answer: Answer) -> None:
         """Its parts are requests like all others; only where there was none is it one itself, to those that count."""
@@ -277,6 +285,19 @@ class GatewayApp:
                 self._log_failure("an observer failed on request %s", record)
         if is_counted or record.error_code:
             self.recent.keep(record)
+
+    def _keep(self, text: RequestText, record: RequestRecord) -> None:
+        """What goes wrong with it is told by its kind alone: a message could say what was said."""
+        try:
+            self.recent.texts.keep(record.request_id, text)
+        except Exception as error:
+            told = (record.request_id, type(error).__name__)
+            logger.error("the text of request %s is not kept: %s", *told, extra={"request_id": record.request_id})
+
+    def keys_changed(self) -> None:
+        """What state last told of tenants and keys is in use."""
+        self.spending.know(self.door.tenant_named)
+        self.recent.texts.forget_hidden()
 
     def _log_failure(self, what: str, record: RequestRecord) -> None:
         logger.exception(what, record.request_id, extra={"request_id": record.request_id})
@@ -342,6 +363,11 @@ def check_who_asks_for_names(request: ClientRequest, tenant: Tenant) -> None:
     """
     if tenant.privacy != "off" and ASKS_FOR_NAMES in request.headers:
         raise names_key_redacts()
+
+
+def text_to_show(request: ClientRequest, tenant: Tenant, asked: InferenceRequest) -> RequestText | None:
+    """None of who asks for names in others' requests, of which nothing is taken out yet."""
+    return None if ASKS_FOR_NAMES in request.headers else RequestText(tenant, request.path, asked.body)
 
 
 def response_headers(request: ClientRequest, record: RequestRecord) -> Headers:

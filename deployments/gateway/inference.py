@@ -16,6 +16,8 @@ from deployments.gateway.request import InferenceRequest
 from deployments.gateway.stages import CONNECT, ENGINE, QUEUE, ROUTE
 from deployments.gateway.tenants.spending import UNLIMITED
 from deployments.gateway.tenants.tenant import Tenant
+from deployments.gateway.texts.heard_relay import HeardRelay
+from deployments.gateway.texts.request_text import RequestText
 from deployments.gateway.turn import Turn
 from deployments.gateway.upstream import EngineConnection
 
@@ -25,7 +27,10 @@ TIMING_HEADER = b"x-baryon-timing"
 
 
 class Inference:
-    """`run` once. `_call_first`: a replica has less to do, and whoever is first in the line may go there."""
+    """`run` once. `text`: hears the answer, if it is to be shown.
+
+    `_call_first`: a replica has less to do, and whoever is first in the line may go there.
+    """
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class Inference:
         tenant: Tenant,
         request: ClientRequest,
         answer: Answer,
+        text: RequestText | None = None,
     ) -> None:
         self._backends = backends
         self._card = card
@@ -42,6 +48,7 @@ class Inference:
         self._tenant = tenant
         self._request = request
         self._answer = answer
+        self._text = text
         self._record = answer.record
         self._arrived_ms = self._record.stages.began_ms
         self._model = backends.routers.of(card)
@@ -161,7 +168,8 @@ class Inference:
         self, connection: EngineConnection, wire: bytes, replica: ReplicaInfo, attempt: Attempt
     ) -> Outcome:
         named = attempt.headers()
-        relay = Relay(self._answer, named, self._backends.settings(), attempt.tap)
+        given = (self._answer, named, self._backends.settings(), attempt.tap)
+        relay = Relay(*given) if self._text is None else HeardRelay(*given, self._text)
         relay.begin(connection, wire)
         self._record.stages.enter(ENGINE)
         outcome = await relay.outcome

@@ -1,12 +1,13 @@
 """The last requests of this gateway, to be found by any of their ids."""
 
 from array import array
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from deployments.gateway.request_record import RequestRecord
+from deployments.gateway.texts.kept_texts import KeptTexts
 
 KEPT = 1000
 KEPT_PARTS = 8
@@ -17,13 +18,16 @@ Document = dict[str, Any]
 class RecentRequests:
     """Keeps the last `kept` records and tells them as JSON documents. A client's own id names its latest request. Of
     what a recipe asks engines for one call, the last few, so that it does not push out everybody else's.
+
+    `texts`: what some of them said, which goes when they do.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT, texts: KeptTexts | None = None) -> None:
         self._kept = kept
+        self.texts = KeptTexts(lambda _: None) if texts is None else texts
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
         self._by_client_id: dict[str, RequestRecord] = {}
-        self._parts: dict[str, deque[RequestRecord]] = {}
+        self._parts: dict[str, list[RequestRecord]] = {}
 
     def keep(self, record: RequestRecord) -> None:
         """After all observers have seen it: what is larger than all the rest is let go."""
@@ -32,7 +36,7 @@ class RecentRequests:
         if record.client_request_id:
             self._by_client_id[record.client_request_id] = record
         if record.part_of:
-            parts = self._parts.setdefault(record.part_of, deque())
+            parts = self._parts.setdefault(record.part_of, [])
             parts.append(record)
             if len(parts) > KEPT_PARTS:
                 self._forget(parts[0])
@@ -41,6 +45,8 @@ class RecentRequests:
 
     def _forget(self, record: RequestRecord) -> None:
         del self._records[record.request_id]
+        if self.texts:
+            self.texts.forget(record.request_id)
         if record.part_of:
             parts = self._parts[record.part_of]
             parts.remove(record)
@@ -50,12 +56,15 @@ class RecentRequests:
             del self._by_client_id[record.client_request_id]
 
     def find(self, identity: str) -> Document | None:
-        """By our id, by the client's own, or the latest of a recipe's call or of a trace."""
+        """By our id, by the client's own, or the latest of a recipe's call or of a trace; with its text, if kept."""
         record = self._records.get(identity) or self._by_client_id.get(identity)
         for kind in ("part_of", "trace_id"):
             if record is None and identity:
                 record = next(self._matching({kind: identity}), None)
-        return record.document() if record is not None else None
+        if record is None:
+            return None
+        text = self.texts.of(record.request_id)
+        return record.document() if text is None else {**record.document(), "text": text}
 
     def latest(
         self,

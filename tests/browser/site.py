@@ -1,5 +1,5 @@
-"""`python -m tests.browser.site FOLDER ADMIN_PORT PORT [--key KEY]`: gateways, simulated engines, state's own parts and
-an autoscaler that really starts and ends engines, in one process and its children. No Ray.
+"""`python -m tests.browser.site FOLDER ADMIN_PORT PORT [--key KEY [--show-text]]`: gateways, simulated engines, state's
+own parts and an autoscaler that really starts and ends engines, in one process and its children. No Ray.
 
 Each of the two gateways has a port of its own; the first one's are those given. It prints `ready` once all listen.
 """
@@ -220,7 +220,8 @@ class LiveSite:
 
 
 async def main(arguments: argparse.Namespace) -> None:
-    keyring = keyring_of({arguments.key: Tenant("acme")}) if arguments.key else no_keys()
+    acme = Tenant("acme", show_text="on" if arguments.show_text else "off")
+    keyring = keyring_of({arguments.key: acme}) if arguments.key else no_keys()
     site = LiveSite(Path(arguments.folder), keyring)
     loop = asyncio.get_running_loop()
     end = asyncio.Event()
@@ -245,6 +246,7 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("admin_port", type=int)
     parser.add_argument("port", type=int)
     parser.add_argument("--key", default="")
+    parser.add_argument("--show-text", action="store_true", help="of the key's tenant")
     return parser.parse_args(argv)
 
 

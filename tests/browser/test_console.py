@@ -280,6 +280,37 @@ async def test_where_keys_are_needed_the_page_asks_for_one_and_keeps_it_to_itsel
         sites.close()
 
 
+async def test_what_was_said_is_read_under_the_stages_as_text_and_with_who_else_can(tmp_path: Path) -> None:
+    key, said = new_key(), "<img src=x onerror=alert(1)> <b>bold</b> " + "long" * 200
+    sites = live_site(tmp_path, "--key", key, "--show-text")
+    site = next(sites)
+    try:
+        turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": said}]
+        body = {"model": MODEL, "max_tokens": 8, "messages": turns}
+        async with httpx.AsyncClient(base_url=site.endpoint, timeout=30) as client:
+            headers = {"authorization": f"Bearer {key}"}
+            answer = await client.post("/v1/chat/completions", json=body, headers=headers)
+        words = answer.json()["choices"][0]["message"]["content"]
+        async with console(site) as page:
+            await page.open(f"{site.url}#request={answer.headers['x-request-id']}")
+            await page.until("document.querySelector('.spoken') !== null")
+            texts = "[...document.querySelectorAll('.spoken .said')].map((e) => e.textContent)"
+            assert await page.value(texts) == ["Be brief.", said, words]
+            roles = "[...document.querySelectorAll('.spoken .of')].map((e) => e.textContent)"
+            assert await page.value(roles) == ["system", "user", "assistant"]
+            assert await page.value("document.querySelectorAll('.spoken img, .spoken b').length") == 0
+            note = await page.value("document.querySelector('.spoken .aside').innerText")
+            assert "Whoever can open this page can read it" in note
+            assert "baryon keys limit acme --show-text off" in note
+            order = "[...document.querySelector('#receipt-body').children].map((e) => e.className || e.tagName)"
+            assert (await page.value(order)).index("spoken") > (await page.value(order)).index("stages")
+            for width in (390, 1680):
+                await page.look(width, 900, "light")
+                assert await page.value("document.documentElement.scrollWidth") <= width
+    finally:
+        sites.close()
+
+
 async def contrast(page: Page) -> float:
     """Of the palest words on their ground, as WCAG counts it."""
     return float(

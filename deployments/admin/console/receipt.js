@@ -28,12 +28,26 @@ export async function showReceipt(id) {
   if (mine === turn) $("receipt-body").replaceChildren(...content);
 }
 
-function about({ request, sentence, usual, largest }) {
+function about({ request, text, sentence, usual, largest }) {
   return [
     h("p", { class: "sentence" }, sentence),
     bar(request, request.e2e_ms),
     stagesTable(request, usual, largest),
+    ...(text ? spoken(text, request.tenant) : []),
     facts(request),
+  ];
+}
+
+// What it said and was answered, of a tenant that has it shown.
+function spoken({ prompt, answer, cut }, tenant) {
+  const ends = cut.length ? `, without what is left out of the ${cut.join(" and the ")}` : "";
+  return [
+    h("section", { class: "spoken", "aria-label": "What was said" },
+      [["Prompt", prompt], ["Answer", answer]].map(([title, parts]) => [
+        h("h3", {}, title),
+        parts.length ? parts.map(({ of, text }) => h("div", { class: "part-said" }, h("p", { class: "of" }, of), h("p", { class: "said" }, text))) : h("p", { class: "aside" }, "no text"),
+      ]),
+      h("p", { class: "aside" }, `As the model got and said it${ends}. Whoever can open this page can read it, because ${tenant} has its text shown; `, h("code", {}, `baryon keys limit ${tenant} --show-text off`), " ends that, and forgets it.")),
   ];
 }
 

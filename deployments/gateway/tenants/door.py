@@ -78,6 +78,10 @@ class Door:
             return error
         return None
 
+    def tenant_named(self, name: str) -> Tenant | None:
+        """As state last told it."""
+        return self._keyring.tenant_named(name)
+
     def cache_salt(self, tenant: Tenant) -> str | None:
         return None if tenant is ANYONE else cache_salt(self._keyring.salt_secret, tenant.name)
 

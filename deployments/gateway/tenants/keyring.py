@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import orjson
 
 from deployments.gateway.tenants.api_key import digest, fingerprint, id_of
-from deployments.gateway.tenants.tenant import Limits, Privacy, Tenant
+from deployments.gateway.tenants.tenant import Limits, Privacy, ShowText, Tenant
 
 KeyRow = tuple[str, bytes, str, float | None]
-TenantRow = tuple[str, int | None, int | None, int | None, int | None, int, bytes | None, Privacy]
+TenantRow = tuple[str, int | None, int | None, int | None, int | None, int, bytes | None, Privacy, ShowText]
 NOBODYS: KeyRow = ("", bytes(32), "", None)
 
 
@@ -20,7 +20,8 @@ class KeyPage:
     """A part of what changed since a version. `begins_anew`: what was known before counts no more.
 
     Rows are plain tuples: there may be 100,000. `tenants`: name, `Limits` in their order, priority, its models as JSON,
-    and its privacy. `keys`: id, digest, tenant, and when it expires in seconds of the wall clock, or None.
+    its privacy, and whether its text is shown. `keys`: id, digest, tenant, and when it expires in seconds of the wall
+    clock, or None.
     `keys_exist`: whether there has ever been one, so that revoking the last one opens nothing.
     """
 
@@ -86,5 +87,6 @@ class Keyring:
 
 
 def tenant_of_row(row: TenantRow) -> Tenant:
-    name, *limits, priority, models, privacy = row
-    return Tenant(name, Limits(*limits), priority, None if models is None else frozenset(orjson.loads(models)), privacy)
+    name, *limits, priority, models, privacy, show_text = row
+    allowed = None if models is None else frozenset(orjson.loads(models))
+    return Tenant(name, Limits(*limits), priority, allowed, privacy, show_text)

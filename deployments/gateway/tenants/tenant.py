@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 Privacy = Literal["off", "redact", "restore"]
+ShowText = Literal["off", "on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Tenant:
     """`priority`: of those who wait, a higher one goes first. `models`: those it may ask for; None: all of them.
 
     `privacy`: whether personal data is taken out of its requests, and whether it is put back into the answers.
+    `show_text`: whether the admin port tells what its latest requests said and were answered.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Tenant:
     priority: int = 0
     models: frozenset[str] | None = None
     privacy: Privacy = "off"
+    show_text: ShowText = "off"
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

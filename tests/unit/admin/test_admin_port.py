@@ -4,13 +4,17 @@ import asyncio
 import socket
 import time
 
+import httpx
 import orjson
 import pytest
 
 from deployments.admin import admin_port
 from deployments.admin.admin_port import AdminAddress, AdminPort
+from deployments.admin.peers import REQUESTS_ROUTE
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.tenants.tenant import Tenant
+from engine.guard import TOKEN_HEADER
+from engine.internal_token import token_now
 from tests.unit.admin.harness import ScriptedState, admin_stands
 from tests.unit.admin.test_timeline import decision
 from tests.unit.gateway.conftest import StartEngine
@@ -36,6 +40,41 @@ async def test_a_request_is_found_from_every_gateway_by_either_id(start_engine: 
                 assert found["sentence"].startswith("It took ")
         unknown = await other.get("/admin/requests/req-unknown")
         assert (unknown.status, unknown.error["code"]) == (404, "request_not_found")
+
+
+async def test_text_is_told_of_one_request_from_every_gateway_and_only_of_who_has_it_shown(
+    start_engine: StartEngine,
+) -> None:
+    shown, hidden = new_key(), new_key()
+    keyring = keyring_of({shown: Tenant("shown", show_text="on"), hidden: Tenant("hidden")})
+    engine = await start_engine(unary(orjson.dumps({"choices": [{"message": {"content": "a secret answer"}}]})))
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "a secret question"}]}
+    async with admin_stands([[engine], [engine]], ScriptedState(), keyring) as (one, other):
+        ids = {}
+        for key in (shown, hidden):
+            answer = await one.gateway.ask(post(body=body, headers=f"authorization: Bearer {key}\r\n"))
+            ids[key] = answer.headers["x-request-id"]
+        await one.gateway.settled()
+        for asked in (one, other):
+            told = (await asked.get(f"/admin/requests/{ids[shown]}")).json()
+            assert told["text"] == {
+                "prompt": [{"of": "user", "text": "a secret question"}],
+                "answer": [{"of": "assistant", "text": "a secret answer"}],
+                "cut": [],
+            }
+            assert "secret" not in str(told["request"])
+            told = await asked.get(f"/admin/requests/{ids[hidden]}")
+            assert told.json()["text"] is None
+            lists = [await asked.get(path) for path in ("/admin/requests", "/admin/overview")]
+            assert not [answer for answer in (told, *lists) if b"secret" in answer.body]
+            assert ids[shown].encode() in lists[0].body
+        (peer,) = (known for known in other.admin.peers.known if known.gateway_id == one.admin.view.gateway_id)
+        async with httpx.AsyncClient(base_url=peer.url) as client:
+            token = {TOKEN_HEADER.decode(): token_now(peer.secret).decode()}
+            listed = await client.get(REQUESTS_ROUTE, headers=token)
+            assert ids[shown] in listed.text
+            assert "secret" not in listed.text
+            assert (await client.get(f"{REQUESTS_ROUTE}/{ids[shown]}")).status_code == 404, "without the token"
 
 
 async def test_what_cannot_be_told_is_an_error_and_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,22 @@ def test_rotate_revoke_and_limit() -> None:
     assert {row["actor"] for row in rows} == {actor()}
 
 
+@pytest.mark.usefixtures("run_folder")
+def test_text_is_shown_only_of_whom_it_was_switched_on_for_which_is_seen_and_audited() -> None:
+    told("keys", "create", "--tenant", "acme")
+    told("keys", "create", "--tenant", "open", "--show-text", "on")
+    assert {one["name"]: one["show_text"] for one in told("keys", "list")["tenants"]} == {"acme": "off", "open": "on"}
+    assert {"show", "text", "on", "off"} <= set(baryon("keys", "list").output.split())
+    assert told("keys", "limit", "acme", "--show-text", "on")["show_text"] == "on"
+    assert told("keys", "limit", "acme", "--priority", "1")["show_text"] == "on", "what is not named stays"
+    assert told("keys", "limit", "acme", "--show-text", "off")["show_text"] == "off"
+    off, _, on, created, *_ = told("audit")
+    assert off["details"] == {"show_text": {"was": "on", "now": "off"}}
+    assert on["details"] == {"show_text": {"was": "off", "now": "on"}}
+    assert created["details"]["show_text"] == "on"
+    assert baryon("keys", "limit", "acme", "--show-text", "yes").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

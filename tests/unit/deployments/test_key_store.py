@@ -59,20 +59,25 @@ def test_keys_are_good_after_a_restart(path: Path) -> None:
     assert tenant.name == "acme"
 
 
-def test_a_file_of_an_earlier_version_has_its_tenants_without_redaction(path: Path) -> None:
+@pytest.mark.parametrize(("setting", "on"), [("privacy", "redact"), ("show_text", "on")])
+def test_a_file_of_an_earlier_version_has_its_tenants_with_nothing_switched_on(
+    path: Path, setting: str, on: str
+) -> None:
     store = KeyStore(path)
     key = created(store)
     store.close()
     with sqlite3.connect(path) as old:
-        old.execute("ALTER TABLE tenant DROP COLUMN privacy")
+        old.execute(f"ALTER TABLE tenant DROP COLUMN {setting}")
     store = KeyStore(path)
-    assert [tenant.privacy for tenant in store.tenants()] == ["off"]
-    store.carry_out(SetLimits("acme", {"privacy": "redact"}), "me@here")
+    assert [(tenant.privacy, tenant.show_text) for tenant in store.tenants()] == [("off", "off")]
+    store.carry_out(SetLimits("acme", {setting: on}), "me@here")
     keyring = Keyring()
     keyring.adopt(store.page_after(0, "e"))
     tenant = keyring.tenant_of(key.encode(), 0.0)
     assert tenant is not None
-    assert tenant.privacy == "redact"
+    assert getattr(tenant, setting) == on
+    (row, *_) = store.audit(1)
+    assert (row["action"], row["details"]) == ("tenant.limit", {setting: {"was": "off", "now": on}})
 
 
 @pytest.mark.parametrize("what", ["missing", "another one"])

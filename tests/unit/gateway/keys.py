@@ -52,6 +52,7 @@ def tenant_row(tenant: Tenant) -> TenantRow:
     return (
         *(tenant.name, limits.requests_per_minute, limits.tokens_per_minute),
         *(limits.concurrent_requests, limits.tokens_per_day, tenant.priority, models, tenant.privacy),
+        tenant.show_text,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import orjson
 import pytest
 
 from deployments.gateway.body_rules.content import MediaReference
@@ -28,6 +29,9 @@ from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.routing.prefix_index import PrefixIndex
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.spent import Spent
+from deployments.gateway.tenants.tenant import Tenant
+from deployments.gateway.texts.kept_texts import MOST_BYTES, KeptTexts
+from deployments.gateway.texts.request_text import RequestText
 from deployments.gateway.usage_tally import MOST_AWAITED, UsageTally
 from tests.unit.gateway.recipes.toy_engine import ToyEngine
 
@@ -115,6 +119,20 @@ def test_the_latest_requests_take_two_kib_each() -> None:
         for number in range(2 * KEPT):
             recent.keep(long_record(number))
     assert kept.mib < 2 * KEPT * 1024 / MIB
+
+
+@pytest.mark.parametrize("said", ["x", WIDE, "\0"], ids=["plain", "wide", "worst in JSON"])
+def test_texts_that_are_shown_take_no_more_than_all_of_them_may(said: str) -> None:
+    acme = Tenant("acme", show_text="on")
+    recent = RecentRequests(texts=KeptTexts({"acme": acme}.get))
+    with measured() as kept:
+        for number in range(KEPT):
+            turns = [{"role": f"{number:064}", "content": said * 100} for _ in range(100)]
+            text = RequestText(acme, b"/v1/chat/completions", orjson.dumps({"messages": turns}))
+            text.hears(orjson.dumps({"choices": [{"message": one} for one in turns]}), is_event_stream=False)
+            recent.texts.keep(f"req-{number:024}", text)
+    assert 0.8 * MOST_BYTES < recent.texts.bytes <= MOST_BYTES
+    assert kept.mib < 1.25 * MOST_BYTES / MIB
 
 
 def long_record(number: int) -> RequestRecord:
