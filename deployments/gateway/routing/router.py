@@ -238,7 +238,8 @@ class Router:
         if not dispatch.shows_first_token and told.ttft_ms is not None:
             if not placement.terms.wait_ms:
                 self.yardstick.saw_prefill(placement.terms.ttft_ms, told.ttft_ms)
-            self.estimator.saw_ttft(dispatch.replica, now_ms, placement.terms.ttft_ms, told.ttft_ms)
+            expected_ms = self._expected_ttft_ms(placement, told, now_ms)
+            self.estimator.saw_ttft(dispatch.replica, now_ms, expected_ms, told.ttft_ms)
             self.accuracy.saw_ttft(placement.terms.ttft_ms, told.ttft_ms)
         account = self.ledger.close(dispatch, now_ms)
         self.index.release(dispatch.replica, placement.prompt.blocks)
@@ -246,6 +247,16 @@ class Router:
             self._learn_decode(dispatch, account, told, now_ms)
         if told.cached_tokens is not None:
             self._correct(placement, told.cached_tokens, told.prompt_tokens or placement.prompt.tokens)
+
+    def _expected_ttft_ms(self, placement: Placement, told: Told, now_ms: float) -> float:
+        """Of as much as was really cached: what was computed by a request beside it makes no replica a fast one."""
+        terms, tokens = placement.terms, placement.prompt.tokens
+        if told.cached_tokens is None or not told.prompt_tokens:
+            return terms.ttft_ms
+        speed = self.estimator.of(placement.dispatch.replica, now_ms)
+        hit_tokens = tokens * told.cached_tokens / told.prompt_tokens
+        found = speed.prefill_ms(tokens, hit_tokens) / speed.prefill_ms(tokens, terms.hit_tokens)
+        return terms.ttft_ms + (found - 1) * terms.prefill_ms
 
     def requests_on(self, replica: str) -> int:
         """In flight there, as far as this gateway knows."""

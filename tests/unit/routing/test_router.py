@@ -232,6 +232,21 @@ def test_answers_that_come_whole_leave_the_queue_when_they_are_due() -> None:
     assert routing.accuracy.actual_ttft_ms == 4_000
 
 
+def test_a_prompt_that_was_cached_unexpectedly_makes_no_replica_a_fast_one() -> None:
+    """As the variants of an explanation are, which are computed beside each other."""
+    routing = router()
+    before = routing.place(prompt(1, 16_000), ["a"], 0, shows_first_token=False)
+    routing.finish(before, 1, Told())
+    for turn in range(2, 100):
+        now_ms = 10_000.0 * turn
+        placement = routing.place(prompt(turn, 16_000), ["a"], now_ms, shows_first_token=False)
+        terms, speed = placement.terms, routing.estimator.of("a", now_ms)
+        really_ms = terms.ttft_ms - terms.prefill_ms + speed.prefill_ms(16_000, 15_000)
+        routing.finish(placement, now_ms + really_ms, Told(1, 16_000, 15_000, ttft_ms=really_ms))
+    after = routing.place(prompt(0, 16_000), ["a"], 1e6, shows_first_token=False)
+    assert after.terms.ttft_ms == pytest.approx(before.terms.ttft_ms, rel=0.1)
+
+
 def test_of_a_thousand_replicas_the_one_with_the_prefix_is_still_found() -> None:
     many = [f"r{i}" for i in range(1_000)]
     routing = Router(Random(1), SLO)
