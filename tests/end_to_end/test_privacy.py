@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.end_to_end.cluster_process import ClusterProcess
+from tests.end_to_end.cluster_process import ClusterProcess, running_cluster
 from tests.end_to_end.curl_examples import Example, block, examples
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
@@ -28,12 +28,8 @@ EXAMPLES = examples("privacy.md")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterProcess]:
-    process = ClusterProcess(MODELS)
-    try:
-        process.start()
+    with running_cluster(MODELS) as process:
         yield process
-    finally:
-        process.remove()
 
 
 @pytest.fixture(scope="module")
