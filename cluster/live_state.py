@@ -18,7 +18,7 @@ BACKUP_TIMEOUT_S = 300.0
 
 
 class LiveState:
-    """A connection to Ray for as long as the `with` block lasts."""
+    """A connection to Ray for as long as the `with` block lasts. Ray takes SIGTERM as it comes and as it goes."""
 
     def __init__(self, gcs_address: str) -> None:
         self._gcs_address = gcs_address
@@ -28,7 +28,7 @@ class LiveState:
         os.environ.update(ENVIRONMENT)
         import ray
 
-        ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         ray.init(
             address=self._gcs_address,
             namespace="serve",
@@ -36,7 +36,7 @@ class LiveState:
             logging_level="ERROR",
             configure_logging=False,
         )
-        _restore(ours)
+        _restore(self._ours)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,6 +46,7 @@ class LiveState:
             for handle in self._handles.values():
                 handle.shutdown()
             ray.shutdown()
+        _restore(self._ours)
 
     def snapshot(self) -> dict[str, Any] | None:
         """Models, replicas and failures as state knows them; None while state is not there."""

@@ -1,5 +1,7 @@
 """`baryon down` while clients stream: they are served to their end, and what they used is in the ledger."""
 
+import signal
+
 import pytest
 
 from deployments.usage_ledger import LEDGER, UsageQuery, read_sums
@@ -28,5 +30,17 @@ def test_streams_end_whole_and_are_counted_and_no_process_is_left() -> None:
         assert not cluster.left_of(tree)
         rows = read_sums(cluster.folder / "run" / LEDGER, UsageQuery(model="sim", by=("model",)))
         assert [(row["completed"], row["output_tokens"]) for row in rows] == [(4, 4 * TOKENS)]
+    finally:
+        cluster.remove()
+
+
+def test_a_command_that_is_terminated_ends_its_cluster_as_it_would_by_ctrl_c() -> None:
+    cluster = ClusterProcess(MODELS)
+    try:
+        cluster.start()
+        tree = cluster.tree()
+        cluster.process.send_signal(signal.SIGTERM)
+        cluster.process.wait(120)
+        assert not cluster.left_of(tree)
     finally:
         cluster.remove()
