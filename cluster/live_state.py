@@ -45,6 +45,9 @@ class LiveState:
         with contextlib.suppress(Exception):
             for handle in self._handles.values():
                 handle.shutdown()
+        if self._handles:
+            _forget_controller()
+        with contextlib.suppress(Exception):
             ray.shutdown()
         _restore(self._ours)
 
@@ -129,6 +132,13 @@ class LiveState:
 
 def _node(name: str, resources: Mapping[str, float]) -> Node:
     return Node(name, resources.get("GPU", 0.0), resources.get("CPU", 0.0))
+
+
+def _forget_controller() -> None:
+    """Serve keeps its controller for the next connection that has the same job's number, though of another cluster."""
+    from ray.serve import context
+
+    context._disconnect()
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -68,6 +68,7 @@ class KeyAdministration:
         old = self._key(change.old_id)
         if old["revoked_at_s"] is not None:
             raise KeyRefused(f"the key {change.old_id} is revoked; `baryon keys create` makes a new one")
+        expires_at_s = change.expires_at_s or self._expiry_of_successor(old)
         if change.grace_s > 0:
             ends_at_s = self._now_s() + change.grace_s
             ends_at_s = ends_at_s if old["expires_at_s"] is None else min(ends_at_s, old["expires_at_s"])
@@ -77,10 +78,16 @@ class KeyAdministration:
             )
         else:
             self._end(change.old_id)
-        self._insert(change.key_id, old["tenant"], change.fingerprint, change.expires_at_s, replaces=change.old_id)
+        self._insert(change.key_id, old["tenant"], change.fingerprint, expires_at_s, replaces=change.old_id)
         details = {"tenant": old["tenant"], "replaces": change.old_id, "grace_s": change.grace_s}
-        self._audit.add(actor, "key.rotate", change.key_id, {**details, "expires_at_s": change.expires_at_s})
+        self._audit.add(actor, "key.rotate", change.key_id, {**details, "expires_at_s": expires_at_s})
         return self._key(change.key_id)
+
+    def _expiry_of_successor(self, old: dict[str, Any]) -> float | None:
+        """It lives as long as the old one was made for. The end of one that was replaced before is its grace's."""
+        if old["expires_at_s"] is None or self._row("api_key", "replaces", old["id"]) is not None:
+            return None
+        return self._now_s() + float(old["expires_at_s"] - old["created_at_s"])
 
     def _revoke(self, change: RevokeKey, actor: str) -> dict[str, Any]:
         key = self._key(change.key_id)

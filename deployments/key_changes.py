@@ -20,7 +20,9 @@ class CreateKey:
 
 @dataclass(frozen=True, slots=True)
 class RotateKey:
-    """A new key for the tenant of `old_id`, which lives for `grace_s` more."""
+    """A new key for the tenant of `old_id`, which lives for `grace_s` more. Without `expires_at_s` it lives as long as
+    the old one was made for.
+    """
 
     old_id: str
     key_id: str

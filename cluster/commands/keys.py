@@ -104,7 +104,8 @@ def rotate(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Make a new key for the tenant of an old one, which lives on for a while.
+    """Make a new key for the tenant of an old one, which lives on for a while. Unless --expires says otherwise, the new
+    one lives as long as the old one was made for.
 
     Example: baryon keys rotate 0123456789abcdef --grace 1h
     """

@@ -11,10 +11,13 @@ from deployments.admin.files import PAGE, SAFE, File
 from deployments.admin.guard import refusal
 from deployments.admin.peers import Peers
 from deployments.admin.question import RequestsQuestion, identity, parameters
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import GatewayError, bad_request, internal_error, method_not_allowed, route_not_found
-from deployments.gateway.http_server import CheckHead, ClientRequest, Handler, Headers, Response
+from deployments.gateway.http_server import CheckHead, Handler
 from deployments.gateway.recipes.recipe_routes import ONE as ONE_RECIPE
 from deployments.gateway.recipes.recipe_routes import ROUTE as RECIPES
+from deployments.gateway.recipient import Headers
+from deployments.gateway.response import Response
 
 JSON: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *SAFE]
 CHAT, MODELS = b"/v1/chat/completions", b"/v1/models"

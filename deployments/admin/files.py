@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.gateway.http_server import Headers
+from deployments.gateway.recipient import Headers
 
 FOLDER = Path(__file__).parent / "console"
 TYPES = {

@@ -8,8 +8,10 @@ import orjson
 from deployments.admin.gateway_view import GatewayView
 from deployments.admin.peers import NOW_ROUTE, REQUESTS_ROUTE
 from deployments.admin.question import RequestsQuestion, identity
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import GatewayError, route_not_found
-from deployments.gateway.http_server import ClientRequest, Headers, Response
+from deployments.gateway.recipient import Headers
+from deployments.gateway.response import Response
 from engine.guard import TOKEN_HEADER
 from engine.internal_token import is_token
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from deployments.gateway.http_server import Headers
+from deployments.gateway.recipient import Headers
 from deployments.gateway.spent import Spent
 from deployments.gateway.stream_count import DeltaCount, StreamCount
 from deployments.gateway.usage import Usage, UsageStripper, UsageWanted, read_usage

@@ -17,6 +17,7 @@ from cluster.autoscaler.demand import Demand
 from deployments.gateway.answer import Answer
 from deployments.gateway.backends import Backends
 from deployments.gateway.catalogue import Catalogue, ModelCard
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import (
     GatewayError,
     engine_error,
@@ -30,7 +31,6 @@ from deployments.gateway.errors import (
     shutting_down,
 )
 from deployments.gateway.for_client import for_client
-from deployments.gateway.http_server import ClientRequest, Header, Headers, Response
 from deployments.gateway.inference import Inference
 from deployments.gateway.model_routers import ModelRouters
 from deployments.gateway.privacy.names_header import ASKS_FOR_NAMES
@@ -40,13 +40,14 @@ from deployments.gateway.recipes.inner_calls import Origin
 from deployments.gateway.recipes.recipe_routes import ONE as RECIPE_ROUTE
 from deployments.gateway.recipes.recipe_routes import ROUTE as RECIPES_ROUTE
 from deployments.gateway.recipes.recipe_routes import RecipeRoutes
-from deployments.gateway.recipient import Recipient
+from deployments.gateway.recipient import Header, Headers, Recipient
 from deployments.gateway.replica_table import ReplicaTable
 from deployments.gateway.request import InferenceRequest
 from deployments.gateway.request_log import log_request
 from deployments.gateway.request_reader import RequestReader
 from deployments.gateway.request_record import Observer, RequestRecord, Tracing
 from deployments.gateway.request_trace import trace_id_in
+from deployments.gateway.response import Response
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.stages import AUTH, READ, ROUTE, Stages
 from deployments.gateway.suspects import Suspects

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 
 from deployments.gateway.feed import dispatch_header
-from deployments.gateway.http_server import Headers
 from deployments.gateway.model_routers import ModelRouter, now_ms
 from deployments.gateway.receipt import actual, line, prediction
+from deployments.gateway.recipient import Headers
 from deployments.gateway.relay import Outcome
 from deployments.gateway.request import InferenceRequest
 from deployments.gateway.request_record import RequestRecord

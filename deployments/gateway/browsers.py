@@ -7,8 +7,11 @@ make a gateway on loopback work for it: such a request needs nobody's permission
 import re
 from collections.abc import Callable
 
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import origin_not_allowed
-from deployments.gateway.http_server import ClientRequest, Handler, Headers, Response
+from deployments.gateway.http_server import Handler
+from deployments.gateway.recipient import Headers
+from deployments.gateway.response import Response
 from deployments.gateway.settings import GatewaySettings
 
 ANY = "*"

@@ -7,8 +7,8 @@ from deployments.gateway.answer import Answer
 from deployments.gateway.attempt import Attempt
 from deployments.gateway.backends import Backends
 from deployments.gateway.catalogue import ModelCard
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import GatewayError, engine_unavailable
-from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.model_routers import now_ms
 from deployments.gateway.relay import Outcome, Relay, engine_request
 from deployments.gateway.replica_table import ReplicaInfo

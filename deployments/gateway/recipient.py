@@ -10,7 +10,7 @@ Headers = list[Header]
 
 
 class Recipient(Protocol):
-    """As `http_server.Response` is. `client_is_gone`: nobody reads it any more."""
+    """As `response.Response` is. `client_is_gone`: nobody reads it any more."""
 
     also: Headers
     started: bool

@@ -19,7 +19,7 @@ from deployments.gateway.errors import (
     idle_stream,
     unsupported_route,
 )
-from deployments.gateway.http_server import Headers
+from deployments.gateway.recipient import Headers
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection
 from engine.guard import LEAVING

@@ -7,8 +7,8 @@ from deployments.gateway.admission import FULL_RETRY_S, admit, check_wait, has_r
 from deployments.gateway.answer import Answer
 from deployments.gateway.backends import Backends
 from deployments.gateway.catalogue import ModelCard, Wake
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import GatewayError, at_capacity, engine_unavailable, model_not_found, waited_in_vain
-from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.model_routers import now_ms
 from deployments.gateway.replica_table import ReplicaInfo
 from deployments.gateway.request import InferenceRequest

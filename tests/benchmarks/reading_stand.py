@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cluster.run_folder import store_folder
 from deployments.gateway.catalogue import Catalogue, ModelCard
-from deployments.gateway.http_server import ClientRequest
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.recipes.inner_calls import InnerCalls, Origin
 from deployments.gateway.replica_table import ReplicaInfo, ReplicaTable
 from deployments.gateway.server import Gateway

@@ -32,6 +32,7 @@ models:
 SHORTEST_ANSWER = 24
 WRITTEN = frozenset({"content", "text", "arguments", "output", "thinking"})
 TENANTS = {"plain": "off", "hidden": "redact", "whole": "restore"}
+HOLDS_WITHIN_S = 30
 
 
 def canary() -> str:
@@ -231,10 +232,42 @@ def check_cache(clients: Clients, tenant: str, address: str) -> None:
     assert receipt["hit_tokens"] >= 128, receipt
 
 
+def check_shown_text(clients: Clients) -> None:
+    """Of who has it switched on, what was said is told of one request, with placeholders, until it is switched off."""
+    said, address = clients.canaries.new(), clients.canaries.address()
+    body = {"messages": turns(f"{said} {address}"), "max_tokens": 16}
+    switch(clients, "whole", "on")
+    deadline_s = time.monotonic() + HOLDS_WITHIN_S
+    while (text := text_of(clients, asked := clients.ask("whole", CHAT, body))) is None:
+        assert time.monotonic() < deadline_s
+    assert text["prompt"] == [{"of": "user", "text": f"{said} <EMAIL_1>"}]
+    answer = asked.json()["choices"][0]["message"]["content"].replace(address, "<EMAIL_1>")
+    assert text["answer"] == [{"of": "assistant", "text": answer}]
+    assert text_of(clients, clients.ask("plain", CHAT, body)) is None
+    switch(clients, "whole", "off")
+    deadline_s = time.monotonic() + HOLDS_WITHIN_S
+    while text_of(clients, asked) is not None:
+        assert time.monotonic() < deadline_s
+
+
+def switch(clients: Clients, tenant: str, shown: str) -> None:
+    done = clients.cluster.run("keys", "limit", f"{clients.canaries.known}-{tenant}", "--show-text", shown)
+    assert done.returncode == 0, done.stderr
+
+
+def text_of(clients: Clients, answer: httpx.Response) -> Any:
+    """On the page of that one request."""
+    url = f"http://127.0.0.1:{clients.cluster.admin_port}/admin/requests/{answer.headers['x-request-id']}"
+    page = httpx.get(url, timeout=30)
+    assert page.status_code == 200, page.text
+    return page.json()["text"]
+
+
 def test_of_prompts_and_answers_nothing_is_in_any_file(cluster: ClusterProcess) -> None:
     began_s, canaries = time.time() - 1, Canaries()
     clients = Clients(cluster, canaries)
     check_redaction(clients)
+    check_shown_text(clients)
     ask_everything(clients)
     ask_wrongly(clients)
     done = cluster.run("backup", str(cluster.folder / "backup.zip"))

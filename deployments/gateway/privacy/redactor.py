@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Literal
 
 from deployments.gateway.answer_tap import AnswerTap, NewTap
-from deployments.gateway.http_server import Header
 from deployments.gateway.privacy.detection import Detector
 from deployments.gateway.privacy.event_restorer import DIALECTS
 from deployments.gateway.privacy.found import Kind
@@ -17,6 +16,7 @@ from deployments.gateway.privacy.redaction import Redaction, refuse_token_ids
 from deployments.gateway.privacy.restoration import Restoration, asks_for_json
 from deployments.gateway.privacy.restoring_tap import RestoringTap
 from deployments.gateway.privacy.said import said_texts
+from deployments.gateway.recipient import Header
 from deployments.gateway.settings import GatewaySettings
 
 SMALL_BYTES = 1024

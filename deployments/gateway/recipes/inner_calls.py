@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deployments.gateway.answer_tap import AnswerTap, NewTap
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import client_left
-from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.inner_reply import InnerReply
 from deployments.gateway.recipient import Headers, Recipient
 from deployments.gateway.request_record import RequestRecord

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.gateway.answer import Answer
 from deployments.gateway.answer_tap import AnswerTap, NewTap
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.for_client import for_client
-from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.chooser import Chooser
 from deployments.gateway.recipes.chosen import chosen
 from deployments.gateway.recipes.decoded import Decoded

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from deployments.gateway.errors import GatewayError
-from deployments.gateway.http_server import Headers
+from deployments.gateway.recipient import Headers
 from deployments.gateway.tenants.bins import DAY_S, Moment
 from deployments.gateway.tenants.lease import Kind
 from deployments.gateway.tenants.pot import Pot

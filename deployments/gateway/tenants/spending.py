@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from deployments.gateway.errors import GatewayError
-from deployments.gateway.http_server import Headers
+from deployments.gateway.recipient import Headers
 from deployments.gateway.tenants.account import Account, Charge, Cost, Standing
 from deployments.gateway.tenants.bins import DAY_S, Moment
 from deployments.gateway.tenants.lease import Key, Kind, Reply, Report

@@ -2,7 +2,7 @@
 
 from deployments.gateway.answer import Answer
 from deployments.gateway.answer_tap import AnswerTap
-from deployments.gateway.http_server import Headers
+from deployments.gateway.recipient import Headers
 from deployments.gateway.relay import Relay
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.texts.request_text import RequestText

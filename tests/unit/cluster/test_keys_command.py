@@ -67,6 +67,24 @@ def test_rotate_revoke_and_limit() -> None:
 
 
 @pytest.mark.usefixtures("run_folder")
+def test_a_rotated_key_lives_as_long_as_the_old_one_was_made_for() -> None:
+    def lives_s(key: Any) -> float:
+        return float(key["expires_at_s"] - key["created_at_s"])
+
+    day_s = 86_400
+    first = told("keys", "create", "--tenant", "acme", "--expires", "90d")
+    second = told("keys", "rotate", first["id"], "--grace", "1h")
+    assert lives_s(second) == pytest.approx(90 * day_s, abs=60)
+    assert lives_s(told("keys", "rotate", second["id"], "--expires", "7d")) == pytest.approx(7 * day_s, abs=60)
+    again = told("keys", "rotate", first["id"], "--grace", "1h")
+    assert again["expires_at_s"] is None, "the end that the first has by now is its grace's"
+    assert told("keys", "rotate", again["id"])["expires_at_s"] is None
+    assert [row["details"]["expires_at_s"] for row in told("audit") if row["action"] == "key.rotate"][-1] == (
+        second["expires_at_s"]
+    )
+
+
+@pytest.mark.usefixtures("run_folder")
 def test_text_is_shown_only_of_whom_it_was_switched_on_for_which_is_seen_and_audited() -> None:
     told("keys", "create", "--tenant", "acme")
     told("keys", "create", "--tenant", "open", "--show-text", "on")

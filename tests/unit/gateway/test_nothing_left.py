@@ -9,10 +9,12 @@ import pytest
 
 from deployments.gateway.answer_tap import AnswerTap
 from deployments.gateway.attempt import Attempt
-from deployments.gateway.http_server import ClientConnection, ClientRequest, Response
+from deployments.gateway.client_request import ClientRequest
+from deployments.gateway.http_server import ClientConnection
 from deployments.gateway.inference import Inference
 from deployments.gateway.recipes.inner_reply import InnerReply
 from deployments.gateway.request import InferenceRequest
+from deployments.gateway.response import Response
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection
 from tests.unit.gateway.conftest import StartEngine

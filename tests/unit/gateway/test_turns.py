@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from deployments.gateway.client_connections import ClientConnections
-from deployments.gateway.http_server import ClientConnection, ClientRequest, Handler, Response
+from deployments.gateway.client_request import ClientRequest
+from deployments.gateway.http_server import ClientConnection, Handler
+from deployments.gateway.response import Response
 from deployments.gateway.settings import GatewaySettings
 from deployments.gateway.upstream import EngineConnection, EnginePool
 from tests.unit.gateway.conftest import StartEngine

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import GatewayError
-from deployments.gateway.http_server import ClientRequest
 from deployments.gateway.recipes.inner_calls import InnerCalls, Origin
 from deployments.gateway.recipient import Recipient
 from deployments.gateway.request_record import RequestRecord

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from deployments.gateway.catalogue import Catalogue, ModelCard
-from deployments.gateway.http_server import ClientRequest
+from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.recipes.chooser import Chooser, Question
 from deployments.gateway.recipes.explain import explain_choice, explain_text
 from deployments.gateway.recipes.inner_calls import InnerCalls, Origin
