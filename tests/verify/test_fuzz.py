@@ -13,6 +13,7 @@ import pytest
 from cluster.bench.overhead_run import commit_id, write_json
 from cluster.bench.peers import rss_mb
 from deployments.gateway.body_rules.fields import REFUSED, ROUTES
+from deployments.gateway.recipes.recipe_call import FIELDS
 from tests.end_to_end.cluster_process import ClusterProcess
 from tests.verify.results import RESULTS
 
@@ -66,21 +67,32 @@ WHOLE: dict[bytes, list[dict[str, object]]] = {
     b"/v1/embeddings": [{"input": ["a", "b"]}],
     b"/tokenize": [{"prompt": "a"}],
     b"/detokenize": [{"tokens": [1, 2]}],
+    b"/v1/recipes/answer": [{"inputs": {"question": "a", "context": "b"}, "max_tokens": 2}],
+    b"/v1/recipes/write": [{"inputs": {"task": "a", "tone": "b"}, "max_tokens": 2, "stream": True}],
+    b"/v1/recipes/classify": [{"inputs": {"text": "a", "labels": ["b", "c"]}, "explain": True}],
+    b"/v1/recipes/sentiment": [{"inputs": {"text": "a. b."}, "explain": {"input": "text", "unit": "word"}}],
+    b"/v1/recipes/summarize": [{"inputs": {"text": "a. " * 900, "sentences": 1}, "max_tokens": 2}],
+    b"/v1/recipes/extract": [{"inputs": {"text": "a", "schema": {"type": "object"}}, "max_tokens": 2}],
 }
+FIELDS_OF = {**dict.fromkeys(WHOLE, FIELDS), **ROUTES}
 NAMES = sorted({name for fields in ROUTES.values() for name in fields} | REFUSED.keys())
 LEAKS = re.compile(rb"Traceback|site-packages|\.py\b|baryon-internal-token|/home/|/tmp/|0x[0-9a-f]{8}|127\.0\.0\.1")
 
 
 def hostile(random: Random) -> bytes:
-    """A whole request to a route that generates, with a body of values that fields are not made for."""
-    path = random.choice(sorted(ROUTES))
-    names = sorted(ROUTES[path]) if random.random() < 0.8 else NAMES
+    """A whole request to a route that generates, with a body of values that fields and inputs are not made for."""
+    path = random.choice(sorted(WHOLE))
+    names = sorted(FIELDS_OF[path]) if random.random() < 0.8 else NAMES
     document: dict[str, object] = {"model": "sim", **random.choice(WHOLE[path])}
     for _ in range(random.randrange(1, 4)):
         value = random.choice(HOSTILE)
         for _ in range(random.choice([0, 0, 0, 1, 2, 40])):
             value = [value] if random.random() < 0.5 else {random.choice(NAMES): value}
-        document[random.choice(names)] = value
+        inputs = document.get("inputs")
+        if isinstance(inputs, dict) and random.random() < 0.7:
+            document["inputs"] = {**inputs, random.choice([*inputs, "text", "schema", "x"]): value}
+        else:
+            document[random.choice(names)] = value
     body = json.dumps(document).encode()
     if random.random() < 0.2:
         at = random.randrange(len(body))

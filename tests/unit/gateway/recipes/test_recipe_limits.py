@@ -95,8 +95,8 @@ async def test_a_recipe_that_ran_out_half_way_says_so_and_asks_no_more(opened: O
     limited = await opened(engine, Limits(requests_per_minute=4))
     answer = await limited.ask("summarize", {"inputs": {"text": LONG}, "max_tokens": 60})
     assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
-    assert len(engine.asked) == 4
     await limited.stand.settled()
+    assert 2 <= len(engine.asked) <= 4, "those that were on their way may have been called back before they arrived"
 
 
 class HeldEngine(ChatEngine):
