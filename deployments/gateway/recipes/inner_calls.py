@@ -29,12 +29,16 @@ class Origin:
     is_let_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndedCall:
-    """`headers` of its answer say where it went and why, if the client wants to know."""
+    """Its answer is here. `headers` of that say where it went and why, if the client wants to know; `usage`: what it
+    says it took. The rest, and what is charged, is in `record` when `task` is done.
+    """
 
     record: RequestRecord
     headers: Headers
+    task: asyncio.Task[None]
+    usage: dict[str, Any] | None = None
 
 
 class Engines(Protocol):
@@ -69,10 +73,6 @@ class InnerCalls:
         self.begun = 0
         self.ended: list[EndedCall] = []
 
-    @property
-    def records(self) -> list[RequestRecord]:
-        return [call.record for call in self.ended]
-
     async def ask(self, path: bytes, document: dict[str, Any]) -> dict[str, Any]:
         """The engine's whole JSON answer. Whoever cancels this stops the engine's work, too.
 
@@ -83,11 +83,20 @@ class InnerCalls:
             if self._client_left:
                 raise client_left()
             reply = InnerReply()
-            await self._run(path, document, reply)
+            ended = await self._run(path, document, reply)
         self.rate_headers = [header for header in reply.also if header[0].startswith(RATE_HEADERS)]
         if reply.client_is_gone:
             raise client_left()
-        return reply.document()
+        answered = reply.document()
+        if isinstance(told := answered.get("usage"), dict) and "prompt_tokens" in told:
+            ended.usage = told
+        return answered
+
+    async def settled(self) -> None:
+        """All that ended has its record filled. An answer is here before that: what is learned of it comes after."""
+        pending = [call.task for call in self.ended if not call.task.done()]
+        if pending:
+            await asyncio.wait(pending)
 
     async def pass_on(
         self, path: bytes, document: dict[str, Any], recipient: Recipient, new_tap: NewTap = AnswerTap
@@ -95,7 +104,7 @@ class InnerCalls:
         """The answer goes to the client as it comes; what goes wrong with it, too."""
         record, task = self._begin(path, document, recipient, replace(self._origin, new_tap=new_tap))
         await task
-        self.ended.append(EndedCall(record, []))
+        self.ended.append(EndedCall(record, [], task))
 
     def leave(self) -> None:
         """The client has left: what runs for it is stopped, and nothing more is asked."""
@@ -103,17 +112,20 @@ class InnerCalls:
         for reply in list(self._open):
             reply.leave()
 
-    async def _run(self, path: bytes, document: dict[str, Any], reply: InnerReply) -> None:
+    async def _run(self, path: bytes, document: dict[str, Any], reply: InnerReply) -> EndedCall:
         record, task = self._begin(path, document, reply, self._origin)
+        task.add_done_callback(reply.is_over)
         self._open.add(reply)
         try:
-            await asyncio.shield(task)
+            await reply.over
         except asyncio.CancelledError:
             reply.leave()
             raise
         finally:
             self._open.discard(reply)
-        self.ended.append(EndedCall(record, reply.headers))
+        ended = EndedCall(record, reply.headers, task)
+        self.ended.append(ended)
+        return ended
 
     def _begin(
         self, path: bytes, document: dict[str, Any], recipient: Recipient, origin: Origin

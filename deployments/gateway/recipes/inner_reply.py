@@ -1,5 +1,6 @@
 """An engine's answer kept in memory, for a recipe that reads it whole."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,9 @@ from deployments.gateway.recipient import Headers
 
 
 class InnerReply:
-    """One answer. `leave` is what a client's going is to a connection: the engine stops."""
+    """One answer. `over`: nothing more of it comes. `leave` is what a client's going is to a connection: the engine
+    stops.
+    """
 
     def __init__(self) -> None:
         self.also: Headers = []
@@ -22,6 +25,7 @@ class InnerReply:
         self.on_gone: Callable[[], None] | None = None
         self.on_stall: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pieces: list[bytes] = []
         self._is_whole = False
         self._error: GatewayError | None = None
@@ -34,9 +38,15 @@ class InnerReply:
 
     def finish(self) -> None:
         self._is_whole = True
+        self.is_over()
 
     def abort(self) -> None:
         """What there is of it is not the whole."""
+        self.is_over()
+
+    def is_over(self, *_: object) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
 
     def send(self, status: int, headers: Headers, body: bytes) -> None:
         self.start(status, headers, len(body))
@@ -46,6 +56,7 @@ class InnerReply:
     def send_error(self, error: GatewayError, headers: Headers) -> None:
         self._error = replace(error)
         self.start(error.status, headers, None)
+        self.is_over()
 
     def leave(self) -> None:
         if not self.client_is_gone:

@@ -119,6 +119,8 @@ class RecipeRoutes:
             await check_restored(self._check, restoration, decoded.output, schema_of(asked))
         record.outcome = "completed"
         explains = request.headers.get(EXPLAIN_HEADER) == b"1"
+        if explains or any(one.usage is None for one in calls.ended):
+            await calls.settled()
         document = answer_document(record.request_id, call, decoded, calls.ended, explains=explains)
         answer.tell(restored_answer(document, restoration) if restoration is not None else document)
 

@@ -10,6 +10,7 @@ import pytest
 from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import GatewayError
 from deployments.gateway.recipes.inner_calls import InnerCalls, Origin
+from deployments.gateway.recipes.recipe_answer import usage
 from deployments.gateway.recipient import Recipient
 from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.tenants.tenant import ANYONE, Limits, Tenant
@@ -54,6 +55,7 @@ async def test_a_call_is_recorded_and_found_by_the_id_that_the_client_knows(open
     stand, _ = await opened(ANSWER)
     calls = calls_of(stand)
     await calls.ask(CHAT, dict(ASKED))
+    await calls.settled()
     record = calls.ended[0].record
     assert (record.recipe, record.part_of, record.outcome) == ("answer", "req-outer", "completed")
     assert (record.prompt_tokens, record.output_tokens) == (40, 6)
@@ -144,6 +146,44 @@ async def test_as_many_run_at_once_as_the_tenant_may_have_requests(limit: int | 
     await asyncio.gather(*(calls.ask(CHAT, dict(ASKED)) for _ in range(40)))
     assert engines.most == expected
     assert len(calls.ended) == 40
+
+
+class LearningEngines(CountingEngines):
+    """Whose answers are learned from, which takes until `learned`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.learned = asyncio.Event()
+
+    async def _answer(self, recipient: Recipient) -> None:
+        recipient.send(200, [], b'{"usage": {"prompt_tokens": 40, "completion_tokens": 6}}')
+        await self.learned.wait()
+
+
+async def test_an_answer_waits_for_nothing_that_is_learned_of_it() -> None:
+    engines = LearningEngines()
+    calls = InnerCalls(engines, OUTER, Tenant("acme"), Origin("req-outer", "answer"))
+    await calls.ask(CHAT, dict(ASKED))
+    (call,) = calls.ended
+    assert not call.task.done()
+    assert usage(calls.ended)["total_tokens"] == 46
+    settled = asyncio.create_task(calls.settled())
+    await asyncio.sleep(0)
+    assert not settled.done()
+    engines.learned.set()
+    await settled
+    assert call.task.done()
+
+
+async def test_what_an_answer_does_not_say_is_in_its_record(opened: Open) -> None:
+    """Whoever is told of the record waits until it is filled."""
+    stand, _ = await opened(unary(b'{"choices": []}'))
+    calls = calls_of(stand)
+    await calls.ask(CHAT, dict(ASKED))
+    (call,) = calls.ended
+    assert call.usage is None
+    await calls.settled()
+    assert usage(calls.ended)["prompt_tokens"] == call.record.prompt_tokens
 
 
 async def test_tenants_do_not_share_what_engines_have_cached(opened: Open) -> None:

@@ -53,7 +53,8 @@ async def test_a_choice_is_made_and_every_token_of_it_recorded(calls: InnerCalls
     question = Question("t", MODEL, render("The train to Rome"), LABELS, (render(""),))
     choice = await Chooser(lambda _: 1).choose(calls, question)
     assert sum(choice.probabilities.values()) == pytest.approx(1, abs=1e-6)
-    reads = [record for record in calls.records if record.path == "/inference/v1/generate"]
+    await calls.settled()
+    reads = [call.record for call in calls.ended if call.record.path == "/inference/v1/generate"]
     assert len(reads) == choice.cost.reads
     assert all(record.outcome == "completed" for record in reads)
     assert sum(record.prompt_tokens for record in reads) == choice.cost.prompt_tokens
