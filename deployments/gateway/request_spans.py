@@ -29,7 +29,7 @@ NOWHERE = Resource({})
 
 
 @dataclass(slots=True)
-class Attempt:
+class TracedAttempt:
     """A replica was asked. Times are since the epoch; `outcome` is empty until it ends."""
 
     span_id: int
@@ -43,7 +43,12 @@ class RequestSpan(ReadableSpan):
     """Little more than the record of a request that has ended, in the place of its span until it is sent."""
 
     def __init__(
-        self, path: str, here: SpanContext, caller: SpanContext | None, attempts: list[Attempt], record: RequestRecord
+        self,
+        path: str,
+        here: SpanContext,
+        caller: SpanContext | None,
+        attempts: list[TracedAttempt],
+        record: RequestRecord,
     ) -> None:
         super().__init__(f"POST {path}", here, caller, NOWHERE)
         self._here, self._attempts, self._record = here, attempts, record
@@ -88,7 +93,7 @@ class RequestSpan(ReadableSpan):
                 )
             at_ns += took_ns
 
-    def _of_attempt(self, attempt: Attempt, resource: Resource) -> ReadableSpan:
+    def _of_attempt(self, attempt: TracedAttempt, resource: Resource) -> ReadableSpan:
         fine = attempt.outcome in NO_FAULT_OF_A_REPLICA
         return ReadableSpan(
             "engine",

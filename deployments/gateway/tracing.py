@@ -14,12 +14,12 @@ from random import Random
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanContext, TraceFlags, format_trace_id, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from deployments.gateway.request_record import RequestRecord
-from deployments.gateway.request_spans import Attempt, RequestSpan, SpansOfRequests
+from deployments.gateway.request_spans import RequestSpan, SpansOfRequests, TracedAttempt
 
 SERVICE = "baryon-gateway"
 PROPAGATOR = TraceContextTextMapPropagator()
@@ -38,12 +38,11 @@ class OtlpTracing:
         sample: float,
         *,
         follows_callers: bool = False,
-        exporter: SpanExporter | None = None,
         random: Random | None = None,
     ) -> None:
         self._sample, self._follows_callers, self._random = sample, follows_callers, random or Random()  # noqa: S311
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_INSTANCE_ID: gateway_id})
-        self._sending = BatchSpanProcessor(SpansOfRequests(exporter or OTLPSpanExporter(endpoint=endpoint), resource))
+        self._sending = BatchSpanProcessor(SpansOfRequests(OTLPSpanExporter(endpoint=endpoint), resource))
 
     def begin(self, headers: Mapping[bytes, bytes], record: RequestRecord) -> "TracedRequest":
         caller = caller_in(headers)
@@ -82,7 +81,7 @@ class TracedRequest:
 
     def __init__(self, random: Random, here: SpanContext, caller: SpanContext | None, record: RequestRecord) -> None:
         self.here, self.caller, self.path = here, caller, record.path
-        self.attempts: list[Attempt] = []
+        self.attempts: list[TracedAttempt] = []
         self._random, self._stages, self._began_ns = random, record.stages, int(record.began_s * NS_PER_S)
 
     @property
@@ -90,7 +89,7 @@ class TracedRequest:
         return format_trace_id(self.here.trace_id)
 
     def asks(self, replica: str) -> bytes:
-        attempt = Attempt(self._random.getrandbits(64), replica, self._now_ns())
+        attempt = TracedAttempt(self._random.getrandbits(64), replica, self._now_ns())
         self.attempts.append(attempt)
         headers = self._headers(attempt.span_id)
         return b"".join(b"%b: %b\r\n" % header for header in headers.items())

@@ -1,9 +1,11 @@
 """What came out of a recipe: the answer, and what else there is to say of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.gateway.errors import GatewayError, engine_error
+from deployments.gateway.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,15 @@ def text_of(answer: dict[str, Any]) -> tuple[str, str]:
     if not isinstance(text, str):
         raise engine_error()
     return text, str(reason)
+
+
+def usage_of(answer: Mapping[str, Any]) -> Usage | None:
+    """What an engine's whole answer says it took; None if it says nothing."""
+    told = answer.get("usage")
+    if not isinstance(told, dict) or "prompt_tokens" not in told:
+        return None
+    cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return Usage(told["prompt_tokens"], told.get("completion_tokens") or 0, cached)
 
 
 def cut_off(what: str, max_tokens: int) -> GatewayError:

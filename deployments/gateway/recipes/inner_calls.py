@@ -7,10 +7,12 @@ from typing import Any, Protocol
 from deployments.gateway.answer_tap import AnswerTap, NewTap
 from deployments.gateway.client_request import ClientRequest
 from deployments.gateway.errors import client_left
+from deployments.gateway.recipes.decoded import usage_of
 from deployments.gateway.recipes.inner_reply import InnerReply
 from deployments.gateway.recipient import Headers, Recipient
 from deployments.gateway.request_record import RequestRecord
 from deployments.gateway.tenants.tenant import Tenant
+from deployments.gateway.usage import Usage
 
 MOST_AT_ONCE = 32
 RATE_HEADERS = b"x-ratelimit-"
@@ -38,7 +40,7 @@ class EndedCall:
     record: RequestRecord
     headers: Headers
     task: asyncio.Task[None]
-    usage: dict[str, Any] | None = None
+    usage: Usage | None = None
 
 
 class Engines(Protocol):
@@ -88,8 +90,7 @@ class InnerCalls:
         if reply.client_is_gone:
             raise client_left()
         answered = reply.document()
-        if isinstance(told := answered.get("usage"), dict) and "prompt_tokens" in told:
-            ended.usage = told
+        ended.usage = usage_of(answered)
         return answered
 
     async def settled(self) -> None:
@@ -114,7 +115,7 @@ class InnerCalls:
 
     async def _run(self, path: bytes, document: dict[str, Any], reply: InnerReply) -> EndedCall:
         record, task = self._begin(path, document, reply, self._origin)
-        task.add_done_callback(reply.is_over)
+        task.add_done_callback(reply.ends)
         self._open.add(reply)
         try:
             await reply.over

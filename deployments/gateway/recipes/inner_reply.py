@@ -38,13 +38,13 @@ class InnerReply:
 
     def finish(self) -> None:
         self._is_whole = True
-        self.is_over()
+        self.ends()
 
     def abort(self) -> None:
         """What there is of it is not the whole."""
-        self.is_over()
+        self.ends()
 
-    def is_over(self, *_: object) -> None:
+    def ends(self, *_: object) -> None:
         if not self.over.done():
             self.over.set_result(None)
 
@@ -56,7 +56,7 @@ class InnerReply:
     def send_error(self, error: GatewayError, headers: Headers) -> None:
         self._error = replace(error)
         self.start(error.status, headers, None)
-        self.is_over()
+        self.ends()
 
     def leave(self) -> None:
         if not self.client_is_gone:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from deployments.gateway.errors import GatewayError, bad_request, engine_error
 from deployments.gateway.recipes.choose import Point, Tokens, shared_beginning, with_ends
+from deployments.gateway.recipes.decoded import usage_of
 from deployments.gateway.recipes.engine_routes import TOKENIZE
 from engine.guard import TOKENS_ROUTE
 
@@ -158,9 +159,10 @@ async def read_token(engine: Asks, model: str, prompt: Tokens, point: Point) -> 
 
 
 def cost_of(answer: Mapping[str, Any]) -> Cost:
-    usage = answer["usage"]
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return Cost(1, usage["prompt_tokens"], cached, usage.get("completion_tokens") or 0)
+    usage = usage_of(answer)
+    if usage is None:
+        raise not_told()
+    return Cost(1, usage.prompt_tokens, usage.cached_tokens or 0, usage.output_tokens)
 
 
 def not_told() -> GatewayError:

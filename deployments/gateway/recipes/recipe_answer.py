@@ -32,23 +32,16 @@ def answer_document(
 
 def usage(ended: Sequence[EndedCall]) -> dict[str, Any]:
     """Of all engine calls together, as each is charged: by what its answer says, and else by its record."""
-    tokens = [tokens_of(one) for one in ended]
-    prompt, output, cached = (sum(of_one[which] for of_one in tokens) for which in range(3))
+    spent = [one.usage or one.record for one in ended]
+    prompt, output, cached = (
+        sum(getattr(one, name) or 0 for one in spent) for name in ("prompt_tokens", "output_tokens", "cached_tokens")
+    )
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
         "prompt_tokens_details": {"cached_tokens": cached},
     }
-
-
-def tokens_of(one: EndedCall) -> tuple[int, int, int]:
-    """Of its prompt, its output, and those of the prompt that were cached."""
-    told = one.usage
-    if told is None:
-        return one.record.prompt_tokens, one.record.output_tokens, one.record.cached_tokens
-    cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens")
-    return told["prompt_tokens"], told.get("completion_tokens") or 0, cached or 0
 
 
 def receipt(ended: EndedCall) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 
 from deployments.gateway.request_record import RequestRecord
-from deployments.gateway.request_spans import REQUESTS_A_MESSAGE, Attempt, RequestSpan, SpansOfRequests
+from deployments.gateway.request_spans import REQUESTS_A_MESSAGE, RequestSpan, SpansOfRequests, TracedAttempt
 from deployments.gateway.stages import READ
 
 CHAT = "/v1/chat/completions"
@@ -27,7 +27,7 @@ class Receiver(SpanExporter):
         return SpanExportResult.SUCCESS if len(self.messages) <= self._takes else SpanExportResult.FAILURE
 
 
-def ended(number: int = 1, attempts: Sequence[Attempt] = ()) -> RequestSpan:
+def ended(number: int = 1, attempts: Sequence[TracedAttempt] = ()) -> RequestSpan:
     record = RequestRecord(f"req-{number}", "g", CHAT, outcome="completed", status=200)
     record.stages.enter(READ)
     record.stages.end()
@@ -59,7 +59,11 @@ def test_a_receiver_that_fails_is_not_asked_to_fail_for_every_message_of_a_backl
 
 def test_what_a_replica_answered_is_told_apart_from_what_it_failed_at() -> None:
     receiver = Receiver()
-    tried = [Attempt(7, "r0", 10, 20, "not_started"), Attempt(8, "r1", 20, 30, "completed"), Attempt(9, "r2", 30)]
+    tried = [
+        TracedAttempt(7, "r0", 10, 20, "not_started"),
+        TracedAttempt(8, "r1", 20, 30, "completed"),
+        TracedAttempt(9, "r2", 30),
+    ]
     SpansOfRequests(receiver, NODE).export([ended(attempts=tried)])
     engines = [span for span in receiver.messages[0] if span.name == "engine"]
     told = [(span.context.span_id if span.context else 0, span.status.status_code) for span in engines]
